@@ -1,0 +1,39 @@
+"""What every test may rely on: tests that need more than this machine offers are skipped, with the reason."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+
+import pytest
+
+from tests.lab.net import Net
+
+TOOLS = ("ip", "nft", "ping", "ss", "sysctl", "iperf3", "cc")
+
+
+def missing_for_netns() -> str | None:
+    """Why this machine cannot run tests in network namespaces, or None."""
+    if os.geteuid() != 0:
+        return "not root: network namespaces cannot be made"
+    if not os.access("/dev/net/tun", os.R_OK | os.W_OK):
+        return "no /dev/net/tun on this machine"
+    absent = [tool for tool in TOOLS if shutil.which(tool) is None]
+    return f"not installed: {', '.join(absent)}" if absent else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    reason = missing_for_netns()
+    if reason is None:
+        return
+    for item in items:
+        if item.get_closest_marker("netns"):
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture
+def net() -> Iterator[Net]:
+    """An empty test bed; what a test makes in it is gone after the test."""
+    with Net() as net:
+        yield net

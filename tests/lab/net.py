@@ -1,0 +1,141 @@
+"""Network namespaces for tests: a Net makes them, runs commands and programs in them, and removes all of it.
+
+Names carry the process id, so that two test runs on one machine never meet. The machine's own namespace is
+never touched. Whatever still runs in one of our namespaces when the Net closes is ended by its process id.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILD = ROOT / "build" / "lab"
+
+
+class LabError(Exception):
+    """The test bed could not be set up, or what was waited for did not happen."""
+
+
+def run(*argv: str, timeout: float = 60, check: bool = True) -> str:
+    """Run a command to its end and return its standard output; raises LabError with both outputs."""
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=timeout, cwd=ROOT)
+    if check and done.returncode:
+        raise LabError(f"{' '.join(argv)}: exit status {done.returncode}\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def wait_for(what: str, condition: Callable[[], Any], timeout: float = 10, every: float = 0.05) -> Any:
+    """The first true answer of condition; raises LabError when there is none within timeout seconds."""
+    give_up = time.monotonic() + timeout
+    while not (answer := condition()):
+        if time.monotonic() > give_up:
+            raise LabError(f"not within {timeout:g} s: {what}")
+        time.sleep(every)
+    return answer
+
+
+def stop(process: subprocess.Popen[Any], timeout: float = 10) -> int:
+    """SIGTERM, then SIGKILL after timeout seconds; returns the exit status."""
+    if process.poll() is None:
+        process.terminate()
+    try:
+        return process.wait(timeout)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()
+
+
+class Namespace:
+    """One network namespace, with `lo` up. Made and removed by its Net."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        run("ip", "netns", "add", name)
+
+    def run(self, *argv: str, timeout: float = 60, check: bool = True) -> str:
+        return run("ip", "netns", "exec", self.name, *argv, timeout=timeout, check=check)
+
+    def ip(self, *argv: str) -> str:
+        """`ip -n NAME argv`: without a shell in the namespace, so it is quick."""
+        return run("ip", "-n", self.name, *argv)
+
+    def popen(self, *argv: str, **options: Any) -> subprocess.Popen[Any]:
+        """Start a program in the namespace. `ip netns exec` becomes the program, so the pid is its own."""
+        return subprocess.Popen(("ip", "netns", "exec", self.name, *argv), cwd=ROOT, **options)
+
+    def sysctl(self, **values: int) -> None:
+        """Set sysctls below `net`, written with `__` for the dot: ipv4__ip_forward=1."""
+        self.run("sysctl", "-qw", *(f"net.{key.replace('__', '.')}={value}" for key, value in values.items()))
+
+    def processes(self) -> list[int]:
+        return [int(pid) for pid in run("ip", "netns", "pids", self.name, check=False).split()]
+
+    def remove(self) -> None:
+        for pid in self.processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        run("ip", "netns", "delete", self.name, check=False)
+
+
+class Net:
+    """Context manager: namespaces and veth links that live as long as the `with` block."""
+
+    _serial = itertools.count()
+
+    def __init__(self, *, strict_rp_filter: bool = False) -> None:
+        self._prefix = f"mq{os.getpid()}-{next(self._serial)}"
+        self._rp_filter = 1 if strict_rp_filter else 0
+        self._stack = contextlib.ExitStack()
+        self.directory = BUILD / self._prefix
+
+    def __enter__(self) -> Net:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def enter(self, resource: Any) -> Any:
+        """Enter a context manager that is to be left when this Net closes, before its namespaces go."""
+        return self._stack.enter_context(resource)
+
+    def namespace(self, name: str) -> Namespace:
+        namespace = Namespace(f"{self._prefix}-{name}")
+        self._stack.callback(namespace.remove)
+        namespace.ip("link", "set", "lo", "up")
+        # New addresses are usable at once: duplicate address detection would take a second.
+        namespace.sysctl(
+            ipv6__conf__default__accept_dad=0,
+            ipv4__conf__all__rp_filter=self._rp_filter,
+            ipv4__conf__default__rp_filter=self._rp_filter,
+        )
+        return namespace
+
+    def veth(self, a: Namespace, a_interface: str, b: Namespace, b_interface: str) -> None:
+        """Join two namespaces by a plain, unshaped link. Its ends are still down and without address."""
+        end = ("peer", "name", b_interface, "netns", b.name)
+        a.ip("link", "add", a_interface, "type", "veth", *end)
+
+    def log(self, name: str) -> Path:
+        """A file of this Net for a program's output; kept after the test."""
+        return self.directory / name
+
+
+@contextlib.contextmanager
+def program(namespace: Namespace, *argv: str, log: Path, **options: Any) -> Iterator[subprocess.Popen[Any]]:
+    """Run a program in the namespace for as long as the block lasts, its output in the file `log`."""
+    out: IO[bytes]
+    with log.open("ab") as out:
+        process = namespace.popen(*argv, stdout=out, stderr=out, stdin=subprocess.DEVNULL, **options)
+    try:
+        yield process
+    finally:
+        stop(process)
