@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 
@@ -37,3 +37,15 @@ def net() -> Iterator[Net]:
     """An empty test bed; what a test makes in it is gone after the test."""
     with Net() as net:
         yield net
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show with a failed test the end of every log that its test bed wrote."""
+    report = yield
+    net = getattr(item, "funcargs", {}).get("net")
+    if report.failed and net is not None:
+        for log in sorted(net.directory.glob("*.log")):
+            lines = log.read_text(errors="replace").splitlines()[-60:]
+            report.sections.append((str(log), "\n".join(lines)))
+    return report

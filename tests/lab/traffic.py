@@ -196,7 +196,7 @@ class Stream:
 
 def stream_result(sent: int, arrivals: list[tuple[int, float]]) -> StreamResult:
     """Judge the arrivals, each a number and a time, of a stream of `sent` packets."""
-    earliest = {number: at for number, at in reversed(arrivals)}
+    earliest = dict(reversed(arrivals))
     first = sorted(earliest.items(), key=lambda arrival: arrival[1])
     numbers = [number for number, _ in first]
     gaps = [later - earlier for (_, earlier), (_, later) in itertools.pairwise(first)]

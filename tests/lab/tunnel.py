@@ -1,0 +1,210 @@
+"""A real server and real clients in a Site, started as the operator would: `mqvpn --config FILE --mode MODE`.
+
+Every daemon writes its log into the directory of its Net, and its statistics into a file named by the
+environment variable MQVPN_STATS; `tunnel` waits until packets pass and every uplink carries a path.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import ipaddress
+import json
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from tests.lab.net import LabError, Namespace, Net, stop, wait_for
+from tests.lab.site import SERVER_ADDRESSES, SERVER_ADDRESSES_6, Site
+
+SUBNET, SUBNET6 = "10.77.0.0/24", "fd77::/112"
+INNER, INNER_6 = "10.77.0.1", "fd77::1"  # the server inside the tunnel
+PORT = 4433
+
+
+def write_certificate(directory: Path) -> tuple[Path, Path]:
+    """A self-signed certificate for the server's names and addresses, and its key, as PEM files."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "vpn.example")])
+    names: list[x509.GeneralName] = [x509.DNSName("vpn.example")]
+    for address in (*SERVER_ADDRESSES, *SERVER_ADDRESSES_6):
+        names.append(x509.IPAddress(ipaddress.ip_address(address)))
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder(issuer_name=name, subject_name=name, public_key=key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=30))
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    certificate_file, key_file = directory / "server.crt", directory / "server.key"
+    certificate_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    key_file.touch(mode=0o600)
+    encoding = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    key_file.write_bytes(key.private_bytes(*encoding))
+    return certificate_file, key_file
+
+
+Section = Mapping[str, str | int | Sequence[str]]
+
+
+def write_config(path: Path, sections: Mapping[str, Section]) -> Path:
+    """An INI file, readable by its owner alone; a sequence becomes a repeated key."""
+    lines = []
+    for title, section in sections.items():
+        lines.append(f"[{title}]")
+        for key, value in section.items():
+            values = [value] if isinstance(value, (str, int)) else value
+            lines += [f"{key} = {one}" for one in values]
+    path.touch(mode=0o600)
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+class Daemon:
+    """One running `mqvpn`: its process, its log, and the statistics it writes."""
+
+    def __init__(self, net: Net, namespace: Namespace, mode: str, name: str, config: Path) -> None:
+        self.namespace, self.mode, self.name = namespace, mode, name
+        self.log = net.log(f"{name}.log")
+        self._stats_file = net.directory / f"{name}.json"
+        state = net.directory / f"{name}.state"
+        state.mkdir(exist_ok=True)
+        environment = os.environ | {"MQVPN_STATS": str(self._stats_file)}
+        environment |= {"STATE_DIRECTORY": str(state), "RUNTIME_DIRECTORY": str(state)}
+        argv = (sys.executable, "-m", "mqvpn.cli.main", "--mode", mode, "--config", str(config))
+        with self.log.open("ab") as log:
+            streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
+            self.process = namespace.popen(*argv, env=environment, **streams)
+
+    def stats(self) -> dict[str, Any]:
+        """The newest statistics; empty before the first were written."""
+        with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
+            answer: dict[str, Any] = json.loads(self._stats_file.read_text())
+            return answer
+        return {}
+
+    def active_paths(self) -> list[dict[str, Any]]:
+        return [path for path in self.stats().get("paths", ()) if path["state"] == "active"]
+
+    def memory(self) -> int:
+        """Resident bytes."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS:")) * 1024
+
+    def wait_for(self, what: str, condition: Any, timeout: float = 15) -> Any:
+        """Like net.wait_for, but gives up at once when the process has ended, and shows its log."""
+
+        def condition_or_end() -> Any:
+            return condition() or self.process.poll() is not None
+
+        try:
+            answer = wait_for(what, condition_or_end, timeout)
+            if self.process.poll() is not None:
+                raise LabError(f"{self.name} ended with status {self.process.returncode} before: {what}")
+        except LabError as error:
+            raise LabError(f"{error}\n{self.tail()}") from None
+        return answer
+
+    def tail(self, lines: int = 40) -> str:
+        text = self.log.read_text(errors="replace").splitlines()[-lines:]
+        return "\n".join(f"{self.name}: {line}" for line in text)
+
+    def stop(self) -> int:
+        """SIGTERM; returns the exit status."""
+        return stop(self.process)
+
+
+@dataclass(frozen=True)
+class Tunnel:
+    """A server and one client with a tunnel between them, and the client's addresses inside it."""
+
+    site: Site
+    server: Daemon
+    client: Daemon
+    client_address: str
+    client_address_6: str
+
+
+KEY = secrets.token_urlsafe(24)
+Sections = Mapping[str, Section]
+
+
+@contextlib.contextmanager
+def server_daemon(site: Site, changes: Sections | None = None) -> Iterator[Daemon]:
+    """Run a server in the site, with keys of its configuration changed or added."""
+    certificate, key = write_certificate(site.net.directory)
+    sections: Sections = {
+        "Interface": {"TunName": "mqs0", "Listen": f"[::]:{PORT}", "Subnet": SUBNET, "Subnet6": SUBNET6},
+        "TLS": {"Cert": str(certificate), "Key": str(key)},
+        "Auth": {"Key": KEY},
+        "Multipath": {"Scheduler": "wlb"},
+    }
+    config = write_config(site.net.directory / "server.conf", _merged(sections, changes))
+    daemon = Daemon(site.net, site.server, "server", "server", config)
+    try:
+        daemon.wait_for("the server listens", lambda: f":{PORT} " in site.server.run("ss", "-Hlnu"))
+        yield daemon
+    finally:
+        daemon.stop()
+
+
+@contextlib.contextmanager
+def client_daemon(site: Site, changes: Sections | None = None, *, name: str = "client") -> Iterator[Daemon]:
+    """Run a client in the site over all its uplinks; the block begins when it has its addresses."""
+    sections: Sections = {
+        "Interface": {"TunName": "mqc0"},
+        "Server": {"Address": f"{SERVER_ADDRESSES[0]}:{PORT}", "Insecure": "true"},
+        "Auth": {"Key": KEY},
+        "Multipath": {"Scheduler": "wlb", "Path": site.uplinks},
+    }
+    merged = _merged(sections, changes)
+    config = write_config(site.net.directory / f"{name}.conf", merged)
+    daemon = Daemon(site.net, site.client, "client", name, config)
+    interface = str(merged["Interface"]["TunName"])
+    try:
+        daemon.wait_for("the client has addresses", lambda: inner_addresses(site.client, interface))
+        yield daemon
+    finally:
+        daemon.stop()
+
+
+def _merged(sections: Sections, changes: Sections | None) -> Sections:
+    changes = changes or {}
+    return {title: {**sections.get(title, {}), **changes.get(title, {})} for title in {**sections, **changes}}
+
+
+def inner_addresses(namespace: Namespace, interface: str) -> tuple[str, str] | None:
+    """The IPv4 and IPv6 address of a TUN interface, None as long as it lacks one."""
+    try:
+        rows = json.loads(namespace.ip("-j", "addr", "show", "dev", interface))
+    except LabError:
+        return None
+    found = {row["family"]: row["local"] for row in rows[0]["addr_info"] if row["scope"] == "global"}
+    return (found["inet"], found["inet6"]) if len(found) == 2 else None
+
+
+@contextlib.contextmanager
+def tunnel(site: Site, *, server: Sections | None = None, client: Sections | None = None) -> Iterator[Tunnel]:
+    """A server, a client, and a tunnel over all links of the site that carries packets."""
+    with server_daemon(site, server) as server_end, client_daemon(site, client) as client_end:
+        addresses = inner_addresses(site.client, "mqc0")
+        assert addresses is not None
+        client_end.wait_for("an echo through the tunnel", lambda: _answers(site.client, INNER))
+        everywhere = len(site.uplinks)
+        client_end.wait_for("a path on every uplink", lambda: len(client_end.active_paths()) == everywhere)
+        yield Tunnel(site, server_end, client_end, *addresses)
+
+
+def _answers(namespace: Namespace, address: str) -> bool:
+    return "1 received" in namespace.run("ping", "-c1", "-W1", address, check=False)
