@@ -1,0 +1,115 @@
+"""The client's routes into the tunnel: an own table, chosen by rules for every packet that is not our own.
+
+    28016: lookup main suppress_prefixlength 0      more specific routes of the host win, its default does not
+    28017: not fwmark 0x6d71 lookup 28017           the tunnel; each route has an unreachable one behind it
+
+Path sockets carry the mark, so the server needs no host route. Everything is tagged with our protocol number,
+by which clean-up finds it, also what a killed predecessor left. When the TUN goes, the unreachable routes
+stay: nothing leaks.
+"""
+
+import logging
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
+from typing import Protocol
+
+log = logging.getLogger(__name__)
+
+PROTOCOL = 171  # rtm_protocol and FRA_PROTOCOL of all that is ours
+MARK = 0x6D71  # "mq"
+TABLE = 0x6D71
+MAIN = 254
+MAIN_PRIORITY = 28016
+TUNNEL_PRIORITY = 28017
+TUNNEL_METRIC = 1024  # the one that the kernel gives to IPv6 routes without
+UNREACHABLE_METRIC = 4278198272
+DEFAULT_ROUTES = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One route of ours in TABLE; without an interface it is `unreachable`."""
+
+    destination: IPv4Network | IPv6Network
+    interface: str | None
+    metric: int
+
+    def __str__(self) -> str:
+        way = "unreachable" if self.interface is None else f"dev {self.interface}"
+        return f"route {self.destination} {way} metric {self.metric}"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One policy rule of ours for IP `version`: look up `table`, unless the packet carries `unless_mark`."""
+
+    version: int
+    priority: int
+    table: int
+    unless_mark: int | None = None
+    suppress_prefix_length: int | None = None
+
+    def __str__(self) -> str:
+        mark = "" if self.unless_mark is None else f" not fwmark {self.unless_mark:#x}"
+        suppress = self.suppress_prefix_length
+        end = "" if suppress is None else f" suppress_prefixlength {suppress}"
+        return f"rule ipv{self.version} {self.priority}:{mark} lookup {self.table}{end}"
+
+
+Item = Route | Rule
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelRoutes:
+    """What should go into the tunnel. The empty value is the wish that nothing of ours is left."""
+
+    interface: str = ""
+    destinations: tuple[IPv4Network | IPv6Network, ...] = ()
+
+
+EMPTY = TunnelRoutes()
+
+
+class Kernel(Protocol):
+    """What routing needs of link.Netlink; all items are those with our PROTOCOL."""
+
+    def routes(self) -> frozenset[Route]: ...
+    def rules(self) -> frozenset[Rule]: ...
+    def add(self, item: Item) -> None: ...
+    def delete(self, item: Item) -> None: ...
+
+
+def apply(kernel: Kernel, want: TunnelRoutes) -> None:
+    """Bring the kernel to `want`; may be called again at any time. Raises OperationFailed."""
+    for verb, item in plan(kernel.routes() | kernel.rules(), want):
+        log.debug("%s %s", verb, item)
+        if verb == "add":
+            kernel.add(item)
+        else:
+            kernel.delete(item)
+
+
+def plan(have: frozenset[Item], want: TunnelRoutes) -> list[tuple[str, Item]]:
+    """The steps from `have` to `want`: a rule never points to a table that does not hold its routes yet."""
+    wanted = desired(want)
+    stale = sorted(have - set(wanted), key=_order, reverse=True)
+    return [("delete", item) for item in stale] + [("add", item) for item in wanted if item not in have]
+
+
+def desired(want: TunnelRoutes) -> list[Item]:
+    """Every item that `want` means, in the order in which it is safe to add them."""
+    items: list[Item] = []
+    for destination in want.destinations:
+        items.append(Route(destination, None, UNREACHABLE_METRIC))
+        items.append(Route(destination, want.interface, TUNNEL_METRIC))
+    for version in sorted({destination.version for destination in want.destinations}):
+        items.append(Rule(version, MAIN_PRIORITY, MAIN, suppress_prefix_length=0))
+        items.append(Rule(version, TUNNEL_PRIORITY, TABLE, unless_mark=MARK))
+    return sorted(items, key=_order)
+
+
+def _order(item: Item) -> tuple[bool, int, int, str]:
+    """Routes before rules, unreachable ones (the highest metric) first; deletion goes backwards."""
+    if isinstance(item, Route):
+        return False, item.destination.version, -item.metric, str(item)
+    return True, item.version, item.priority, str(item)

@@ -1,0 +1,120 @@
+"""Kernel settings below /proc/sys, each put back to what it was (ip-sysctl of the kernel's documentation).
+
+Two of them change others when written: net/ipv4/ip_forward and net/ipv6/conf/all/forwarding switch every
+interface, so those are remembered too. A value that somebody else changes meanwhile is his, and is left
+alone. Names are paths, as interface names may hold dots.
+"""
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from mqvpn.system.errors import OperationFailed, refused
+
+log = logging.getLogger(__name__)
+
+PROC_SYS = Path("/proc/sys")
+IPV4_FORWARD = "net/ipv4/ip_forward"
+IPV6_FORWARD = "net/ipv6/conf/all/forwarding"
+SIDE_EFFECTS = {
+    IPV4_FORWARD: ("net/ipv4/conf/*/forwarding", "net/ipv4/conf/all/accept_redirects"),
+    IPV6_FORWARD: ("net/ipv6/conf/*/forwarding",),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A value as it was before our first write, and as our last write left it."""
+
+    before: str
+    after: str
+
+
+class Sysctls:
+    """The settings that we changed; leaving the context, or restore(), puts them back."""
+
+    def __init__(self, root: Path = PROC_SYS) -> None:
+        self._root = root
+        self._changes: dict[str, Change] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.restore()
+
+    def forward(self, versions: Iterable[int], tun: str) -> None:
+        """Make this host a router for these IP versions; may be called again. Raises OperationFailed.
+
+        A router ignores router advertisements and forgets the default route it has from one, unless accept_ra
+        is 2: so interfaces other than `tun` that listen to them go on to.
+        """
+        if 4 in versions:
+            self._set(IPV4_FORWARD, "1")
+        if 6 in versions and self._read(IPV6_FORWARD) != "1":
+            for name in self._find("net/ipv6/conf/*/accept_ra"):
+                interface = Path(name).parent
+                listens = self._read(name) == "1" and self._read(f"{interface}/forwarding") == "0"
+                if listens and interface.name not in ("all", "default", "lo", tun):
+                    self._set(name, "2")
+            self._set(IPV6_FORWARD, "1")
+
+    def loosen_rp_filter(self, interface: str) -> None:
+        """Let replies in on `interface` even when the best route to their source leaves by another (RFC
+        3704).
+
+        The kernel obeys the larger of the values for `all` and for the interface: strict is 1, loose 2, off
+        0.
+        """
+        name = f"net/ipv4/conf/{interface}/rp_filter"
+        values = (self._read("net/ipv4/conf/all/rp_filter"), self._read(name))
+        if "1" in values and "2" not in values:
+            self._set(name, "2")
+
+    def restore(self) -> None:
+        """Put everything back, first what changes other values; what cannot be put back is logged."""
+        ours = [name for name, change in self._changes.items() if self._read(name) == change.after]
+        for name in sorted(ours, key=lambda name: name not in SIDE_EFFECTS):
+            before = self._changes[name].before
+            if self._read(name) in (None, before):
+                continue
+            try:
+                self._write(name, before)
+                log.info("put %s back to %s", name, before)
+            except OperationFailed as error:
+                log.warning("%s", error)
+        self._changes.clear()
+
+    def _set(self, name: str, value: str) -> None:
+        before = {name: self._read(name) for name in (name, *self._affected(name))}
+        if before[name] == value:
+            return
+        self._write(name, value)
+        log.info("set %s to %s (was %s)", name, value, before[name])
+        for affected, was in before.items():
+            now = self._read(affected)
+            if was is not None and now is not None:
+                known = self._changes.get(affected)
+                self._changes[affected] = Change(known.before if known else was, now)
+
+    def _affected(self, name: str) -> list[str]:
+        return [found for pattern in SIDE_EFFECTS.get(name, ()) for found in self._find(pattern)]
+
+    def _find(self, pattern: str) -> list[str]:
+        return sorted(str(path.relative_to(self._root)) for path in self._root.glob(pattern))
+
+    def _read(self, name: str) -> str | None:
+        """The value; None when there is no such setting (any more)."""
+        try:
+            return (self._root / name).read_text().strip()
+        except OSError:
+            return None
+
+    def _write(self, name: str, value: str) -> None:
+        try:
+            (self._root / name).write_text(value)
+        except OSError as error:
+            hint = f"set {name} = {value} in /etc/sysctl.d, run `sysctl --system` and start again"
+            raise refused(f"set {name} to {value}", error.errno or 0, hint) from error

@@ -1,0 +1,101 @@
+"""Opens the TUN device with a virtio-net header (linux/if_tun.h, linux/virtio_net.h).
+
+The header lets the kernel hand over, and take back, TCP and UDP super packets of up to 64 KB with their
+checksums undone. The descriptor is the device: closing it removes the interface with its addresses and
+routes.
+"""
+
+import errno
+import fcntl
+import os
+import re
+import struct
+from dataclasses import dataclass
+from enum import IntFlag
+
+from mqvpn.system.errors import OperationFailed, refused
+
+IFF_TUN, IFF_NO_PI, IFF_VNET_HDR = 0x0001, 0x1000, 0x4000
+TUNSETIFF, TUNSETOFFLOAD, TUNSETVNETHDRSZ = 0x400454CA, 0x400454D0, 0x400454D8
+VNET_HEADER_SIZE = 10  # struct virtio_net_hdr without num_buffers
+NAME = re.compile(r"[A-Za-z0-9_.-]{1,15}", re.ASCII)
+
+
+class Offload(IntFlag):
+    """What the device may leave undone in packets it hands over (TUN_F_* of linux/if_tun.h)."""
+
+    CSUM = 0x01
+    TSO4 = 0x02
+    TSO6 = 0x04
+    USO4 = 0x20
+    USO6 = 0x40
+
+
+TCP_OFFLOADS = Offload.CSUM | Offload.TSO4 | Offload.TSO6
+ALL_OFFLOADS = TCP_OFFLOADS | Offload.USO4 | Offload.USO6
+
+
+@dataclass(frozen=True, slots=True)
+class Tun:
+    """An open TUN device; each packet is preceded by VNET_HEADER_SIZE bytes of virtio header."""
+
+    fd: int
+    name: str
+    offloads: Offload
+
+
+def open_tun(name: str) -> Tun:
+    """Create the TUN device `name`, or take over a persistent one that nobody holds; its descriptor is
+    non-blocking.
+
+    Raises OperationFailed when the name is not usable or belongs to another interface, or without the right
+    to.
+    """
+    operation = f"create TUN interface {name}"
+    if not NAME.fullmatch(name) or name in (".", ".."):
+        raise OperationFailed(operation, "not a usable name", "take 1 to 15 letters, digits, '_', '.' or '-'")
+    fd = _open_device(operation)
+    try:
+        _attach(fd, name, operation)
+        return Tun(fd, name, _set_offloads(fd, operation))
+    except BaseException:
+        os.close(fd)
+        raise
+
+
+def _open_device(operation: str) -> int:
+    try:
+        return os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        hint = ""
+        if error.errno in (errno.ENOENT, errno.ENODEV, errno.ENXIO):
+            hint = "load the kernel's tun module (modprobe tun), or give the container /dev/net/tun"
+        raise refused(f"{operation}: /dev/net/tun", error.errno or 0, hint) from error
+
+
+def _attach(fd: int, name: str, operation: str) -> None:
+    request = struct.pack("16sH22x", name.encode(), IFF_TUN | IFF_NO_PI | IFF_VNET_HDR)
+    try:
+        fcntl.ioctl(fd, TUNSETIFF, request)
+    except OSError as error:
+        if error.errno == errno.EBUSY:
+            hint = "another program holds this TUN: stop it, or set another TunName"
+        elif error.errno == errno.EINVAL:
+            hint = "an interface that is no (single-queue) TUN has this name: set another TunName"
+        else:
+            hint = ""
+        raise refused(operation, error.errno or 0, hint) from error
+
+
+def _set_offloads(fd: int, operation: str) -> Offload:
+    """The offloads that the kernel accepted; UDP segmentation needs Linux 6.2."""
+    try:
+        fcntl.ioctl(fd, TUNSETVNETHDRSZ, struct.pack("i", VNET_HEADER_SIZE))
+        try:
+            fcntl.ioctl(fd, TUNSETOFFLOAD, int(ALL_OFFLOADS))
+            return ALL_OFFLOADS
+        except OSError:
+            fcntl.ioctl(fd, TUNSETOFFLOAD, int(TCP_OFFLOADS))
+            return TCP_OFFLOADS
+    except OSError as error:
+        raise refused(f"{operation}: offloads", error.errno or 0) from error
