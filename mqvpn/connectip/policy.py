@@ -1,7 +1,7 @@
-"""What one end of a tunnel may send, as plain prefixes for the engine to load (RFC 9484, sections 4.6 to 4.8).
+"""What one end of a tunnel may send, as plain prefixes for the engine (RFC 9484, sections 4.6 to 4.8).
 
 Sources are what was assigned to the sender, destinations are what the receiver advertised, cut down to the
-request's scope. ICMP passes whatever the protocol says. Policy.check() is the rule itself, for single packets.
+request's scope. ICMP passes whatever the protocol says. Policy.check() is the rule itself, for one packet.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,7 +11,7 @@ from itertools import chain
 
 from mqvpn.connectip.error import StreamError
 from mqvpn.connectip.request import Scope
-from mqvpn.wire.address import AddressRange, AssignedAddress, Network
+from mqvpn.wire.address import Address, AddressRange, AssignedAddress, Network
 from mqvpn.wire.drop import Drop
 from mqvpn.wire.http3 import H3ErrorCode
 from mqvpn.wire.ip import ICMP, ICMPV6, IpHeader
@@ -69,9 +69,8 @@ def policy(
     for destination in chain.from_iterable(_narrow(item, scope or Scope()) for item in ranges):
         destinations[destination] = None
         if len(destinations) > MAX_DESTINATIONS:
-            raise StreamError(
-                H3ErrorCode.H3_EXCESSIVE_LOAD, f"more than {MAX_DESTINATIONS} prefixes advertised"
-            )
+            reason = f"routes of more than {MAX_DESTINATIONS} prefixes"
+            raise StreamError(H3ErrorCode.H3_EXCESSIVE_LOAD, reason)
     return Policy(tuple(address.prefix for address in assigned), tuple(destinations))
 
 
@@ -92,8 +91,7 @@ def _narrow(item: AddressRange, scope: Scope) -> Iterator[Destination]:
         yield Destination(prefix, protocol)
 
 
-def _prefixes(start: IPv4Address | IPv6Address, end: IPv4Address | IPv6Address) -> Iterator[Network]:
-    if isinstance(start, IPv4Address) and isinstance(end, IPv4Address):
-        yield from summarize_address_range(start, end)
-    elif isinstance(start, IPv6Address) and isinstance(end, IPv6Address):
-        yield from summarize_address_range(start, end)
+def _prefixes(start: Address, end: Address) -> Iterator[Network]:
+    if isinstance(start, IPv4Address):
+        return summarize_address_range(start, IPv4Address(end))
+    return summarize_address_range(start, IPv6Address(end))

@@ -1,8 +1,8 @@
 """The server's pool of inner addresses.
 
-The server itself is `.1`, clients follow from `.2`; the IPv6 address has the same offset in its network and is
-assigned as a /128. A client that comes back under the same identity gets its former address as long as nobody
-else had to take it; the address released longest ago is given away first. Every step takes constant time.
+The server itself is `.1`, clients follow from `.2`; the IPv6 address has the same offset in its network and
+is assigned as a /128. A client that comes back under the same identity gets its former address unless it had
+to be given away; the address released longest ago goes first. Every step takes (amortised) constant time.
 """
 
 from collections import OrderedDict

@@ -62,7 +62,7 @@ def default_template(host: str, port: int) -> str:
 
 
 def compose(template: str, *, scope: Scope | None = None, token: bytes = b"") -> Headers:
-    """Return the request's header section; ValueError if `template` breaks the rules of RFC 9484, section 3."""
+    """Return the request's header section; ValueError if `template` breaks RFC 9484, section 3."""
     authority, path = _expand(template, (scope or Scope()).variables())
     headers = [
         (b":method", b"CONNECT"),
@@ -88,7 +88,8 @@ def check(headers: Headers) -> ConnectIpRequest:
         raise Refused(404, "not an IP proxying request")
     if b":protocol" not in fields:
         raise malformed("CONNECT without :protocol")
-    # RFC 9220, section 3: "the server SHOULD respond to the request with a 501 (Not Implemented) status code".
+    # RFC 9220, section 3: for an unknown :protocol "the server SHOULD respond to the request with a 501 (Not
+    # Implemented) status code".
     if fields[b":protocol"] != b"connect-ip":
         raise Refused(501, "another :protocol than connect-ip")
     # RFC 9484, section 4.4: "The :authority pseudo-header field SHALL contain the authority of the IP proxy."
@@ -110,15 +111,16 @@ def check_response(headers: Headers) -> bool:
     status = _pseudo_headers(headers).get(b":status", b"")
     if not re.fullmatch(rb"[1-5][0-9][0-9]", status):
         raise malformed("a response without status")
-    # RFC 9114, section 4.5: HTTP/3 "does not support the HTTP 101 (Switching Protocols) informational status".
+    # RFC 9114, section 4.5: "HTTP/3 does not support ... the 101 (Switching Protocols) informational status
+    # code".
     if status[:1] == b"1" and status != b"101":
         return False
     # RFC 9484, section 4.5: "any status code in the 3xx range will be treated as a failure".
     if status[:1] != b"2":
         raise Refused(int(status), "the server refused the tunnel")
-    # RFC 9297, section 3.2: "HTTP status codes 204 (No Content), 205 (Reset Content), and 206 (Partial Content)
-    # MUST NOT be sent on responses that use the Capsule Protocol." The Capsule-Protocol field is not asked for:
-    # sending it is a SHOULD (section 3.4).
+    # RFC 9297, section 3.2: "HTTP status codes 204 (No Content), 205 (Reset Content), and 206 (Partial
+    # Content) MUST NOT be sent on responses that use the Capsule Protocol." The Capsule-Protocol field is not
+    # asked for: sending it is a SHOULD (section 3.4).
     if status in (b"204", b"205", b"206"):
         raise malformed(f"status {int(status)} on a response with capsules")
     _check_content(headers)
@@ -188,8 +190,8 @@ def _scope(path: str) -> Scope:
     match = _PATH.fullmatch(path)
     if match is None:
         raise Refused(404, "no IP proxy at this path")
-    # RFC 9484, section 4.1: "IP proxies MUST validate whether the decoded "target" and "ipproto" variables meet
-    # the requirements in Section 4.6. If they do not, the IP proxy MUST treat the request as malformed".
+    # RFC 9484, section 4.1: "IP proxies MUST validate whether the decoded "target" and "ipproto" variables
+    # meet the requirements in Section 4.6. If they do not, the IP proxy MUST treat the request as malformed".
     try:
         return Scope.parse(unquote(match[1], errors="strict"), unquote(match[2], errors="strict"))
     except ValueError as error:
@@ -199,8 +201,8 @@ def _scope(path: str) -> Scope:
 def _parse_target(text: str) -> Network | str | None:
     if text == "*":
         return None
-    # RFC 9484, section 4.6: "the lower bits of the IP address that are not covered by the prefix length MUST all
-    # be set to 0", which both constructors insist on.
+    # RFC 9484, section 4.6: "the lower bits of the IP address that are not covered by the prefix length MUST
+    # all be set to 0", which both constructors insist on.
     if match := _IPV6_PREFIX.fullmatch(text):
         return IPv6Network((match[1], int(match[2] or 128)))
     if match := _IPV4_PREFIX.fullmatch(text):
