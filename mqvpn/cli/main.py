@@ -1,0 +1,87 @@
+"""Entry points of mqvpn, mqvpn-server and mqvpn-client: flags and file to settings, settings to the
+daemon, its result to the exit status. Warnings of the configuration go to stderr, one line each, before
+the daemon starts."""
+
+import sys
+from base64 import b64encode
+from collections.abc import Sequence
+from os import urandom
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from mqvpn.cli import exit
+from mqvpn.cli.options import build_parser, overrides
+from mqvpn.config.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mqvpn.config.client import ClientSettings
+    from mqvpn.config.server import ServerSettings
+
+    Settings: TypeAlias = ServerSettings | ClientSettings
+
+KEY_BYTES = 32
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """`mqvpn`: a client or a server, as the settings say. Returns the exit status."""
+    return command("mqvpn", None, argv)
+
+
+def server(argv: Sequence[str] | None = None) -> int:
+    """`mqvpn-server`."""
+    return command("mqvpn-server", "server", argv)
+
+
+def client(argv: Sequence[str] | None = None) -> int:
+    """`mqvpn-client`."""
+    return command("mqvpn-client", "client", argv)
+
+
+def command(prog: str, mode: str | None, argv: Sequence[str] | None) -> int:
+    """Parses `argv` (None: sys.argv) and does what it says."""
+    parser = build_parser(prog, mode)
+    arguments = parser.parse_args(argv)
+    if arguments.genkey:
+        print(b64encode(urandom(KEY_BYTES)).decode())
+        return exit.OK
+    given = overrides(arguments)
+    mode = mode or arguments.mode
+    if not (arguments.config or arguments.check or given or mode):
+        parser.error("say --config FILE, --server HOST:PORT or --listen BIND:PORT (see --help)")
+    try:
+        settings = _load(arguments.check or arguments.config, given, mode)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return exit.CONFIG
+    for warning in settings.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    if arguments.check:
+        print(f"{arguments.check}: valid, {'client' if _is_client(settings) else 'server'}")
+        return exit.OK
+    return _run(settings)
+
+
+def _load(path: str | None, given: dict[str, str | list[str]], mode: str | None) -> "Settings":
+    from mqvpn.config.load import load  # imports ConfigObj, which --help and --genkey need not wait for
+
+    return load(Path(path) if path else None, given, mode)
+
+
+def _is_client(settings: "Settings") -> bool:
+    return hasattr(settings, "server_addr")
+
+
+def _run(settings: "Settings") -> int:
+    from mqvpn.config.client import ClientSettings
+
+    if isinstance(settings, ClientSettings):
+        from mqvpn.daemon.client import run as run_client
+
+        return run_client(settings)
+    from mqvpn.daemon.server import run as run_server
+
+    return run_server(settings)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

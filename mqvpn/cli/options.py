@@ -1,0 +1,116 @@
+"""The command line's flags, made from the table of settings, so that flag, key, default and help cannot
+differ."""
+
+import argparse
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from mqvpn.config.inert import INERT
+from mqvpn.config.setting import Row
+from mqvpn.config.table import CLIENT, SERVER
+
+EXAMPLES = """\
+The command line overrides the file. Whether to be a client or a server is found from what is set.
+
+  mqvpn --genkey > auth.key
+  mqvpn --listen 0.0.0.0:443 --cert server.crt --key server.key --auth-key file:/etc/mqvpn/auth.key
+  mqvpn --server vpn.example.com:443 --path eth0 --path wlan0 --auth-key file:/etc/mqvpn/auth.key
+  mqvpn --config /etc/mqvpn/client-home.conf
+
+"""
+STATUSES = """\
+Exit status: 0 ended as asked, 1 failed, 2 wrong usage, 69 server unreachable (with --no-reconnect),
+77 refused by the server, 78 wrong configuration.
+"""
+
+
+class PrintVersion(argparse.Action):
+    """--version, which looks the version up only when asked."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **more: Any) -> None:
+        super().__init__(option_strings, dest, nargs=0, **more)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from importlib.metadata import PackageNotFoundError, version  # 18 ms that only --version pays
+
+        try:
+            text = version("mqvpn")
+        except PackageNotFoundError:
+            text = "(run from its source, not installed)"
+        print(f"mqvpn {text}")
+        parser.exit()
+
+
+def build_parser(prog: str, mode: str | None) -> argparse.ArgumentParser:
+    """The parser of a command; with a mode, of one that is always a client or always a server."""
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        usage=f"{prog} [--config FILE] [option ...]",
+        description="Multipath VPN: CONNECT-IP (RFC 9484) over Multipath QUIC.",
+        epilog=EXAMPLES + STATUSES if mode is None else STATUSES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("-C", "--config", metavar="FILE", help="configuration, INI or JSON")
+    if mode is None:
+        parser.add_argument("--mode", choices=("client", "server"), help="only if the settings do not tell")
+    parser.add_argument("--check", metavar="FILE", help="say whether a configuration is valid, and exit")
+    parser.add_argument("--genkey", action="store_true", help="print a fresh key, and exit")
+    parser.add_argument("--version", action=PrintVersion, help="print the version, and exit")
+    shared = [row for name, row in SERVER.items() if name in CLIENT]
+    _add(parser, "client and server", shared)
+    if mode != "server":
+        _add(parser, "client", [row for name, row in CLIENT.items() if name not in SERVER])
+    if mode != "client":
+        _add(parser, "server", [row for name, row in SERVER.items() if name not in CLIENT])
+    inert = _add(parser, "known, but not available yet", [row for row in INERT if row.flag])
+    inert.add_argument("--control-port", metavar="PORT", help="port of the control interface (no effect)")
+    inert.add_argument("--control-addr", metavar="ADDRESS", help="its address (no effect)")
+    return parser
+
+
+def overrides(arguments: argparse.Namespace) -> dict[str, str | list[str]]:
+    """The settings given on the command line, as load() takes them."""
+    ours = {"config", "mode", "check", "genkey", "version", "control_addr", "control_port"}
+    given = {name: value for name, value in vars(arguments).items() if name not in ours and value is not None}
+    if arguments.control_port:
+        host = arguments.control_addr or "127.0.0.1"
+        given["control_listen"] = f"{f'[{host}]' if ':' in host else host}:{arguments.control_port}"
+    return given
+
+
+def _add(parser: argparse.ArgumentParser, title: str, rows: Iterable[Row]) -> argparse._ArgumentGroup:
+    group = parser.add_argument_group(title)
+    for row in (row for row in rows if row.flag):
+        if row.flag_value:
+            group.add_argument(
+                row.flag, dest=row.name, action="store_const", const=row.flag_value, help=row.help
+            )
+        else:
+            group.add_argument(
+                row.flag,
+                dest=row.name,
+                metavar=row.metavar,
+                help=row.help + _default(row),
+                type=_checked(row),
+                action="append" if row.many else "store",
+            )
+    return group
+
+
+def _default(row: Row) -> str:
+    return "" if row.default in (None, 0, "", ()) else f" (default {row.default})"
+
+
+def _checked(row: Row) -> Callable[[str], str]:
+    """The text itself if it can be read, else a usage error. Secrets are left to load()."""
+
+    def check(text: str) -> str:
+        try:
+            if not row.secret:
+                row.read(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+        return text
+
+    return check

@@ -1,0 +1,65 @@
+"""ClientSettings: what mqvpn-client is told."""
+
+# ruff: noqa: RUF009 -- setting() makes a dataclass field
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from mqvpn.config.setting import Effect, plain_address, read_boolean, read_integer, setting
+from mqvpn.config.tunnel import TunnelSettings
+from mqvpn.config.values import HostPort, PathSetting, host_name
+
+
+def read_dns(text: str) -> IPv4Address | IPv6Address:
+    """The address of a name server."""
+    try:
+        address = ip_address(text)
+    except ValueError:
+        raise ValueError("the address of a name server is expected, such as 9.9.9.9 or 2620:fe::fe") from None
+    if not plain_address(address):
+        raise ValueError("write the address without a zone (%...)")
+    return address
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientSettings(TunnelSettings):
+    """A client. Without `paths` the kernel's routes choose the interface. `dns` is not applied yet."""
+
+    server_addr: HostPort = setting(
+        "[Server] Address", HostPort.read,
+        flag="--server", metavar="HOST:PORT", help="the server; the port is 443 if left out",
+    )
+    tls_server_name: str = setting(
+        "[Server] ServerName", host_name, default="",
+        flag="--tls-server-name", metavar="NAME", help="name the certificate must carry, if not HOST",
+    )
+    insecure: bool = setting(
+        "[Server] Insecure", read_boolean, default=False,
+        flag="--insecure", flag_value="true", help="do not verify the server's certificate; for tests only",
+    )
+    paths: tuple[PathSetting, ...] = setting(
+        "[Multipath] Path", PathSetting.read, default=(), limit=8,
+        flag="--path", metavar="IFACE", help="an interface to use; may be repeated",
+    )
+    dns: tuple[IPv4Address | IPv6Address, ...] = setting(
+        "[Interface] DNS", read_dns, default=(), limit=4, effect=Effect.WARNS,
+        flag="--dns", metavar="ADDRESS",
+        help="name server to use through the tunnel; may be repeated, up to 4",
+    )
+    manage_routes: bool = setting(
+        "[Interface] ManageRoutes", read_boolean, default=True,
+        flag="--no-manage-routes", flag_value="false", help="leave the machine's routes alone",
+    )
+    reconnect: bool = setting(
+        "[Interface] Reconnect", read_boolean, default=True,
+        flag="--no-reconnect", flag_value="false", help="exit with status 69 when the server is out of reach",
+    )
+    reconnect_interval: int = setting(
+        "[Interface] ReconnectInterval", read_integer(1, 3600), default=5,
+        help="seconds before the first new attempt",
+    )
+
+    @property
+    def server_name(self) -> str:
+        """The name to verify: ServerName if given, else the host of Address."""
+        return self.tls_server_name or self.server_addr.host

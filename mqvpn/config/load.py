@@ -1,0 +1,140 @@
+"""load(): a file and the command line, together, as ServerSettings or ClientSettings.
+
+The command line wins over the file. Whether this is a server or a client is said by `--mode` or JSON's
+"mode", or follows from what is set: an Address to connect to makes a client, Listen or a certificate a
+server.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mqvpn.config.client import ClientSettings
+from mqvpn.config.errors import ConfigError
+from mqvpn.config.file import read_file
+from mqvpn.config.server import ServerSettings
+from mqvpn.config.setting import Effect, Row
+from mqvpn.config.table import CLIENT, SERVER, Entry, Written, find_name
+from mqvpn.config.values import User
+
+NO_MODE = "write [Server] Address (or --server) for a client, [Interface] Listen (or --listen) for a server"
+ON_ARGV = "every user of this machine can see the key in ps; write it to a file and give file:/PATH instead"
+
+
+def load(
+    path: Path | None, overrides: Mapping[str, str | Sequence[str]] | None = None, mode: str | None = None
+) -> ServerSettings | ClientSettings:
+    """Settings from a file (None: no file) and `overrides`, which map a setting's name to text as in INI.
+
+    `mode` is "client", "server" or None to find out. Raises ConfigError; lesser matters are in `.warnings`.
+    """
+    written = read_file(path) if path else Written()
+    given = [_override(name, value) for name, value in (overrides or {}).items()]
+    overridden = {entry.row.name for entry in given}
+    entries = [entry for entry in written.entries if entry.row.name not in overridden] + given
+    source = str(path) if path else "command line"
+    mode = mode or written.mode or _mode(entries, source)
+    _refuse_client_file(entries, mode)
+    values, warnings = _values(entries, SERVER if mode == "server" else CLIENT, mode)
+    if written.exposed and any(_holds_secret(entry) for entry in written.entries):
+        warnings.append(f"{path}: holds a key and can be read by every user; run: chmod o-rwx {path}")
+    warnings += [f"{entry.where}: {ON_ARGV}" for entry in given if _holds_secret(entry)]
+    return _server(values, warnings, source) if mode == "server" else _client(values, warnings, source)
+
+
+def _override(name: str, value: str | Sequence[str]) -> Entry:
+    row = find_name(name, name)
+    return Entry(row, row.flag or name, (value,) if isinstance(value, str) else tuple(value))
+
+
+def _mode(entries: Iterable[Entry], source: str) -> str:
+    names = {entry.row.name for entry in entries}
+    if "server_addr" in names and "listen" in names:
+        raise ConfigError(f"{source}: both [Server] Address and [Interface] Listen; remove one or say --mode")
+    if "server_addr" in names:
+        return "client"
+    if names & {"listen", "cert_file", "key_file"}:
+        return "server"
+    raise ConfigError(f"{source}: {NO_MODE}")
+
+
+def _refuse_client_file(entries: Iterable[Entry], mode: str) -> None:
+    """A server must not start, with defaults for all it needs, on what was written for a client."""
+    by_name = {entry.row.name: entry for entry in entries}
+    if mode == "server" and "server_addr" in by_name and "listen" not in by_name:
+        raise ConfigError(f"{by_name['server_addr'].where}: makes this a client; remove it, or run a client")
+
+
+def _values(
+    entries: Iterable[Entry], wanted: Mapping[str, Row], mode: str
+) -> tuple[dict[str, Any], list[str]]:
+    """The settings' values by name, and the warnings, in the order of the file."""
+    values: dict[str, Any] = {}
+    warnings: dict[str, str] = {}  # one for each setting
+    for entry in entries:
+        row = entry.row
+        read = [_read(entry, text, warnings) for text in entry.values]
+        if row.effect is Effect.REFUSED and any(read):
+            raise ConfigError(
+                f"{entry.where}: not available in this version, and mqvpn does not start without a protection "
+                "it was asked for; remove it, or block traffic outside the tunnel by other means"
+            )
+        if row.effect is Effect.WARNS and any(read):
+            warnings.setdefault(row.title, f"{entry.where}: has no effect in this version")
+        if row.name in wanted:
+            values[row.name] = _joined(entry, values.get(row.name, ()), read) if row.many else read[0]
+        elif row.name in SERVER or row.name in CLIENT:
+            other = "client" if mode == "server" else "server"
+            warnings.setdefault(row.title, f"{entry.where}: has an effect on a {other} only")
+    return values, list(warnings.values())
+
+
+def _read(entry: Entry, text: str, warnings: dict[str, str]) -> Any:
+    try:
+        value = entry.row.read(text)
+    except ValueError as error:
+        raise ConfigError(f"{entry.where}: {error}") from None
+    stand_in = entry.row.stand_ins.get(value) if isinstance(value, str) else None
+    if stand_in is None:
+        return value
+    text = f"{entry.where}: {value} is not available in this version; {stand_in} is used instead"
+    warnings.setdefault(entry.row.title, text)
+    return stand_in
+
+
+def _joined(entry: Entry, before: Sequence[Any], read: Sequence[Any]) -> tuple[Any, ...]:
+    joined = (*before, *read)
+    names = {value.name if isinstance(value, User) else value for value in joined}
+    if len(names) < len(joined):
+        raise ConfigError(f"{entry.where}: the same one is given twice; keep one of them")
+    if len(joined) > entry.row.limit:
+        raise ConfigError(f"{entry.where}: more than {entry.row.limit} are given; remove some")
+    return joined
+
+
+def _holds_secret(entry: Entry) -> bool:
+    """Whether the key itself is written there, not the name of a file which holds it."""
+    return entry.row.secret and any(
+        not text.startswith("file:") and not text.partition(":")[2].strip().startswith("file:")
+        for text in entry.values
+    )
+
+
+def _server(values: dict[str, Any], warnings: list[str], source: str) -> ServerSettings:
+    if not values.get("auth_key") and not values.get("users"):
+        raise ConfigError(
+            f"{source}: [Auth] Key: missing, and a server without any key would let everybody in; "
+            "write Key = or User = NAME:KEY with what mqvpn --genkey prints"
+        )
+    return ServerSettings(**values, warnings=tuple(warnings))
+
+
+def _client(values: dict[str, Any], warnings: list[str], source: str) -> ClientSettings:
+    if "server_addr" not in values:
+        raise ConfigError(f"{source}: [Server] Address: missing; write Address = HOST:PORT (or say --server)")
+    if values.get("insecure"):
+        warnings.append(
+            "[Server] Insecure: the server's certificate is not verified, so anybody on the way can read and "
+            "change all traffic; for tests only"
+        )
+    return ClientSettings(**values, warnings=tuple(warnings))

@@ -1,0 +1,49 @@
+"""TunnelSettings: what a server and a client are told in the same words."""
+
+# ruff: noqa: RUF009 -- setting() makes a dataclass field
+
+from dataclasses import dataclass
+
+from mqvpn.config.setting import read_choice, read_integer, setting
+from mqvpn.config.values import Secret, interface_name
+
+SCHEDULER_STAND_INS = {"wlb_udp_pin": "wlb", "backup_fec": "minrtt"}
+CC_STAND_INS = {"bbr2": "cubic", "bbr": "cubic", "none": "cubic"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TunnelSettings:
+    """Settings of both ends. `warnings` holds what the operator should be told, one line each."""
+
+    tun_name: str = setting(
+        "[Interface] TunName", interface_name, default="mqvpn0",
+        flag="--tun-name", metavar="NAME", help="name of the TUN interface",
+    )
+    mtu: int = setting(
+        "[Interface] MTU", read_integer(1280, 9000, also=0), default=0,
+        flag="--mtu", metavar="BYTES", help="MTU inside the tunnel, 1280 to 9000; 0: what the paths allow",
+    )
+    log_level: str = setting(
+        "[Interface] LogLevel", read_choice("debug", "info", "warn", "error"), default="info",
+        flag="--log-level", metavar="debug|info|warn|error", help="how much is logged",
+    )
+    auth_key: Secret | None = setting(
+        "[Auth] Key", Secret.read, default=None, secret=True,
+        flag="--auth-key", metavar="file:/PATH",
+        help="a file holding the shared key (the key itself is taken too, but other users could see it)",
+    )
+    scheduler: str = setting(
+        "[Multipath] Scheduler", read_choice("minrtt", "wlb", *SCHEDULER_STAND_INS), default="wlb",
+        stand_ins=SCHEDULER_STAND_INS, flag="--scheduler", metavar="minrtt|wlb",
+        help="minrtt: the fastest path, the others when it is full; wlb: flows spread by capacity",
+    )
+    cc: str = setting(
+        "[Multipath] CC", read_choice("cubic", *CC_STAND_INS), default="cubic",
+        stand_ins=CC_STAND_INS, flag="--cc", metavar="cubic", help="congestion control",
+    )
+    init_max_path_id: int = setting(
+        "[Multipath] InitMaxPathId", read_integer(0, 2**32 - 1), default=0,
+        flag="--init-max-path-id", metavar="N",
+        help="initial_max_path_id offered to the peer; 0 leaves the choice to mqvpn",
+    )
+    warnings: tuple[str, ...] = ()

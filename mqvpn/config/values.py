@@ -1,0 +1,174 @@
+"""Small values of the configuration: HostPort, PathSetting, Secret, User.
+
+Each has `read(text)`, which raises ValueError saying what to write instead; the caller adds file and line.
+A Secret never shows itself: not in repr, str, format or an error message.
+"""
+
+import hashlib
+import hmac
+import os
+import re
+import stat
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Self
+
+MAX_KEY = 255  # bytes; the C mqvpn's limit, so that both ends can hold every key
+MAX_NAME = 63
+LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
+USER_NAME = re.compile(r'[^"\\:,]+')
+
+
+@dataclass(frozen=True, slots=True)
+class HostPort:
+    """A host name or address literal, and a UDP port. IPv6 literals are held without brackets."""
+
+    host: str
+    port: int
+
+    @property
+    def address(self) -> IPv4Address | IPv6Address | None:
+        """The address if `host` is a literal, None if it is a name to resolve."""
+        try:
+            return ip_address(self.host)
+        except ValueError:
+            return None
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @classmethod
+    def read(cls, text: str, default_port: int = 443) -> Self:
+        """HOST, HOST:PORT, [IPV6] or [IPV6]:PORT."""
+        bracketed = re.fullmatch(r"\[([^\[\]]*)\](?::(.*))?", text)
+        if bracketed:
+            host, port = bracketed.groups()
+            if not isinstance(_literal(host), IPv6Address):
+                raise ValueError("between [ and ] an IPv6 address is expected, such as [2001:db8::1]:443")
+        elif text.count(":") > 1:
+            raise ValueError("an IPv6 address is written in brackets, such as [2001:db8::1]:443")
+        else:
+            host, colon, port = text.partition(":")
+            host_name(host)
+            port = port if colon else None
+        return cls(host, default_port if port is None else _port(port))
+
+
+@dataclass(frozen=True, slots=True)
+class PathSetting:
+    """One `Path`: the interface whose socket carries this path."""
+
+    interface: str
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        return cls(interface_name(text))
+
+
+class Secret:
+    """A shared key. Only `reveal()` shows it; comparing takes the same time whatever differs."""
+
+    __slots__ = ("_digest", "_text")
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._digest = hashlib.sha256(text.encode()).digest()
+
+    def reveal(self) -> str:
+        """The key itself, to be put on the wire and nowhere else."""
+        return self._text
+
+    def matches(self, other: bytes) -> bool:
+        """Whether `other` is this key, in constant time."""
+        return hmac.compare_digest(self._digest, hashlib.sha256(other).digest())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and hmac.compare_digest(self._digest, other._digest)
+
+    def __hash__(self) -> int:
+        return hash(self._digest)
+
+    def __repr__(self) -> str:
+        return "Secret(...)"
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        """The key, or file:/PATH for a file which holds nothing but the key."""
+        if text.startswith("file:"):
+            text = _read_key_file(text.removeprefix("file:"))
+        try:
+            size = len(text.encode())
+        except UnicodeEncodeError:
+            raise ValueError("the key is not valid text; write what mqvpn --genkey prints") from None
+        if not text or size > MAX_KEY:
+            raise ValueError(f"a key has 1 to {MAX_KEY} bytes; write what mqvpn --genkey prints")
+        if not text.isprintable():
+            raise ValueError("the key holds a control character; write what mqvpn --genkey prints")
+        return cls(text)
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A client that has a key of its own, and can be locked out by removing its line."""
+
+    name: str
+    key: Secret
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        """NAME:KEY."""
+        name, colon, key = (part.strip() for part in text.partition(":"))
+        if not colon:
+            raise ValueError("NAME:KEY is expected; a key which holds a comma must be in quotes")
+        if not USER_NAME.fullmatch(name) or not name.isprintable() or len(name.encode()) > MAX_NAME:
+            raise ValueError(f'a user name has 1 to {MAX_NAME} bytes, none of them " \\ : or ,')
+        return cls(name, Secret.read(key))
+
+
+def interface_name(text: str) -> str:
+    """A name which Linux accepts for an interface (IFNAMSIZ, no '/', ':' or blank)."""
+    if not re.fullmatch(r"[!-~]{1,15}", text) or text in (".", "..") or set(text) & set("/:%,;"):
+        raise ValueError("an interface name has 1 to 15 characters without blanks or any of / : % , ;")
+    return text
+
+
+def _literal(text: str) -> IPv4Address | IPv6Address | None:
+    try:
+        return ip_address(text)
+    except ValueError:
+        return None
+
+
+def host_name(host: str) -> str:
+    """A host name (RFC 1123, section 2.1, and underscores) or an address literal, without a port."""
+    if _literal(host):
+        return host
+    labels = host.removesuffix(".").split(".")
+    if len(host) > 253 or not all(LABEL.fullmatch(label) for label in labels):
+        raise ValueError("a host is expected, such as vpn.example.com or 192.0.2.1 or [2001:db8::1]")
+    if labels[-1].isdigit():
+        raise ValueError("this is neither an IPv4 address nor a host name; write it like 192.0.2.1")
+    return host
+
+
+def _port(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,5}", text) or not 1 <= int(text) <= 65535:
+        raise ValueError("the port after ':' is a number from 1 to 65535")
+    return int(text)
+
+
+def _read_key_file(path: str) -> str:
+    if not os.path.isabs(path) or "\0" in path:
+        raise ValueError("behind file: an absolute path is expected, such as file:/etc/mqvpn/auth.key")
+    try:
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise ValueError("the key file is not a regular file")
+            content = file.read(4096)
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "its name is not valid text"
+        raise ValueError(f"the key file cannot be read: {reason}") from None
+    try:
+        return content.decode().strip()
+    except UnicodeDecodeError:
+        raise ValueError("the key file does not hold text; write what mqvpn --genkey prints") from None
