@@ -148,7 +148,7 @@ def _expand(template: str, variables: dict[str, str]) -> tuple[str, str]:
         raise ValueError(f"{template!r} is no absolute https:// URI Template")
     path = _EXPRESSION.sub(lambda match: _expand_expression(match[1], variables), parts["rest"])
     if "{" in path or "}" in path:
-        raise ValueError(f"{template!r} has an unbalanced brace")
+        raise ValueError(f"{template!r} is no URI Template: a brace is left over")
     return parts["authority"], path
 
 
