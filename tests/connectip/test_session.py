@@ -47,7 +47,8 @@ def test_assignments_replace_each_other_and_can_be_empty() -> None:
     assert client.assigned == server.assigned_to_peer == (MINE, MINE6)
     assert client.receive(server.assign([MINE6]), False) == [AddressesAssigned((MINE6,))]
     assert client.receive(server.assign([]), False) == [AddressesAssigned(())]
-    assert client.assigned == server.assigned_to_peer == ()
+    assert not client.assigned
+    assert not server.assigned_to_peer
 
 
 def test_routes_replace_each_other_and_are_sorted_by_the_sender() -> None:

@@ -1,6 +1,7 @@
 """The frames of draft-ietf-quic-multipath-21, section 4, against their figures."""
 
 import pytest
+from aioquic.quic.packet import QuicErrorCode
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -90,13 +91,23 @@ def test_every_frame_but_path_ack_has_a_reader() -> None:
 
 
 def test_numbers_of_the_draft() -> None:
-    assert (FrameType.PATH_ACK, FrameType.PATH_ACK_ECN) == (0x3E, 0x3F)
-    assert TransportParameter.INITIAL_MAX_PATH_ID == 0x3E
-    assert TransportParameter.MAX_DATAGRAM_FRAME_SIZE == 0x20
-    assert TransportErrorCode.APPLICATION_ABANDON_PATH == 0x3E
-    assert TransportErrorCode.PATH_RESOURCE_LIMIT_REACHED == 0x3E75
-    assert TransportErrorCode.NO_CID_AVAILABLE_FOR_PATH == 0x3E77
-    assert TransportErrorCode.PROTOCOL_VIOLATION == 0x0A
+    assert [kind.value for kind in FrameType] == [0x3E, 0x3F, *range(0x3E75, 0x3E7D)]
+    assert {item.name: item.value for item in TransportParameter} == {
+        "MAX_DATAGRAM_FRAME_SIZE": 0x20,
+        "INITIAL_MAX_PATH_ID": 0x3E,
+    }
+    assert {code.name: code.value for code in TransportErrorCode if code.value > 0x10} == {
+        "APPLICATION_ABANDON_PATH": 0x3E,
+        "CRYPTO_ERROR": 0x100,
+        "PATH_RESOURCE_LIMIT_REACHED": 0x3E75,
+        "PATH_UNSTABLE_OR_POOR": 0x3E76,
+        "NO_CID_AVAILABLE_FOR_PATH": 0x3E77,
+    }
+
+
+def test_error_codes_of_rfc_9000() -> None:
+    known = {code.name: code.value for code in QuicErrorCode if code.value <= 0x10}
+    assert known.items() <= {code.name: code.value for code in TransportErrorCode}.items()
 
 
 @pytest.mark.parametrize("size", [0, 21, 255])
