@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import os
 import signal
 import subprocess
@@ -74,6 +75,11 @@ class Namespace:
     def sysctl(self, **values: int) -> None:
         """Set sysctls below `net`, written with `__` for the dot: ipv4__ip_forward=1."""
         self.run("sysctl", "-qw", *(f"net.{key.replace('__', '.')}={value}" for key, value in values.items()))
+
+    def traffic(self, interface: str) -> tuple[int, int]:
+        """Bytes that the interface has sent and received, as the kernel counts them."""
+        counters = json.loads(self.ip("-j", "-s", "link", "show", "dev", interface))[0]["stats64"]
+        return counters["tx"]["bytes"], counters["rx"]["bytes"]
 
     def processes(self) -> list[int]:
         return [int(pid) for pid in run("ip", "netns", "pids", self.name, check=False).split()]

@@ -94,8 +94,9 @@ class Daemon:
             return answer
         return {}
 
-    def active_paths(self) -> list[dict[str, Any]]:
-        return [path for path in self.stats().get("paths", ()) if path["state"] == "active"]
+    def active_uplinks(self) -> set[str]:
+        """The interfaces that carry a path in use."""
+        return {path["interface"] for path in self.stats().get("paths", ()) if path["state"] == "active"}
 
     def memory(self) -> int:
         """Resident bytes."""
@@ -196,13 +197,14 @@ def inner_addresses(namespace: Namespace, interface: str) -> tuple[str, str] | N
 
 @contextlib.contextmanager
 def tunnel(site: Site, *, server: Sections | None = None, client: Sections | None = None) -> Iterator[Tunnel]:
-    """A server, a client, and a tunnel over all links of the site that carries packets."""
+    """A server, a client, and a tunnel that carries packets over every uplink (or those given by Path)."""
+    uplinks = (client or {}).get("Multipath", {}).get("Path", site.uplinks)
+    assert not isinstance(uplinks, (str, int)), "Path is a sequence of interfaces"
     with server_daemon(site, server) as server_end, client_daemon(site, client) as client_end:
         addresses = inner_addresses(site.client, "mqc0")
         assert addresses is not None
         client_end.wait_for("an echo through the tunnel", lambda: _answers(site.client, INNER))
-        everywhere = len(site.uplinks)
-        client_end.wait_for("a path on every uplink", lambda: len(client_end.active_paths()) == everywhere)
+        client_end.wait_for("a path on every uplink", lambda: client_end.active_uplinks() == set(uplinks))
         yield Tunnel(site, server_end, client_end, *addresses)
 
 

@@ -1,0 +1,33 @@
+"""Exit statuses that scripts and units rely on: 69 server unreachable, 77 refused, 78 configuration."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.lab.net import LabError, Net
+from tests.lab.site import SERVER_ADDRESSES, build_site
+from tests.lab.tunnel import Sections, client_daemon, server_daemon
+
+pytestmark = pytest.mark.netns
+
+ONCE = {"Reconnect": "false"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({"Interface": ONCE, "Auth": {"Key": "not-the-right-key"}}, 77),
+        ({"Interface": ONCE, "Server": {"Address": f"{SERVER_ADDRESSES[0]}:9"}}, 69),
+        ({"Server": {"Insecure": "false"}, "Interface": ONCE}, 77),
+        ({"Interface": {"KillSwitch": "true"}}, 78),
+    ],
+    ids=["wrong key", "nobody there", "certificate not trusted", "configuration"],
+)
+def test_client_ends_with(net: Net, changes: Sections, status: int) -> None:
+    site = build_site(net, [None])
+    with (
+        server_daemon(site),
+        pytest.raises(LabError, match=f"ended with status {status}"),
+        client_daemon(site, changes),
+    ):
+        pass

@@ -1,0 +1,39 @@
+"""Strict reverse path filters, a server with more addresses than the one it is asked on, and quiet hours."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tests.lab.net import Net
+from tests.lab.site import SERVER_ADDRESSES, SERVER_ADDRESSES_6, build_site
+from tests.lab.traffic import Stream, ping
+from tests.lab.tunnel import INNER, PORT, tunnel
+
+pytestmark = pytest.mark.netns
+
+ADDRESSES = [SERVER_ADDRESSES[1], f"[{SERVER_ADDRESSES_6[1]}]"]
+
+
+@pytest.mark.parametrize("address", ADDRESSES, ids=["IPv4", "IPv6"])
+def test_both_paths_work_with_strict_rp_filter(address: str) -> None:
+    with Net(strict_rp_filter=True) as net:
+        site = build_site(net, [None, None])
+        with tunnel(site, client={"Server": {"Address": f"{address}:{PORT}"}}) as t:
+            for broken in (0, 1):
+                site.set_uplink(broken, up=False)
+                assert ping(site.client, INNER, count=10).received >= 9
+                site.set_uplink(broken, up=True)
+                everywhere = set(site.uplinks)
+                t.client.wait_for("both paths are back", lambda: t.client.active_uplinks() == everywhere)  # noqa: B023
+
+
+@pytest.mark.slow
+def test_a_connection_outlives_its_handshake(net: Net) -> None:
+    """For more than a minute nothing but 1-RTT packets: the QUIC library saw its last packet long ago."""
+    site = build_site(net, [None, None])
+    with tunnel(site), Stream(site.client, site.server, INNER, interval=0.05) as stream:
+        time.sleep(75)
+    assert stream.result.lost == 0
+    assert stream.result.longest_gap < 1
