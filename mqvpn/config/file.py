@@ -23,8 +23,10 @@ from mqvpn.config.table import Entry, Written, find_key, find_section
 
 MAX_FILE = 1 << 20
 MAX_LINES = 20_000
-MAX_LINE = 1024  # also bounds the work of the regular expressions, which are quadratic in blanks
+MAX_LINE = 1024
+BLANKS = re.compile(r"\s{64}")  # ConfigObj's expressions take time quadratic in a row of blanks
 
+QUOTES = 'the quotes do not match; quote the whole value, "like this", and each of a list in the same way'
 SECTION = re.compile(r"\[([^\[\]]*)\]\s*(?:[#;].*)?")
 KEY = re.compile(r"([A-Za-z][A-Za-z0-9_-]*)\s*=(.*)")
 ITEM = re.compile(r"""\s*("[^"]*"|'[^']*'|(?!["'])[^,]*)\s*(?:,|$)""")
@@ -57,7 +59,7 @@ def read_ini(path: str, text: str) -> tuple[Entry, ...]:
     except ConfigObjError as error:
         # ConfigObj's own text quotes the line, and with it the secret.
         where = lines[error.line_number].where
-        raise ConfigError(f'{where}: the quotes do not match; quote the whole value, "like this"') from None
+        raise ConfigError(f"{where}: {QUOTES}") from None
     entries = []
     for section in sections.sections:
         for name in sections[section].scalars:
@@ -130,6 +132,8 @@ def _line(content: str, section: str, rule: int, where: str) -> Line:
     where = f"{where}: {row.title}"
     if text.startswith(('"""', "'''")):
         raise ConfigError(f"{where}: a value ends with its line; use single quotes or double quotes once")
+    if BLANKS.search(text):
+        raise ConfigError(f"{where}: 64 blanks or more in a row; remove them")
     return Line(row, where, text, rule)
 
 
@@ -145,7 +149,7 @@ def _entry(line: Line, value: str) -> Entry:
         raise ConfigError(f"{line.where}: a # stands in the value; quote it, or put a blank before a comment")
     values = _items(value) if line.row.many else _single(value)
     if values is None:
-        raise ConfigError(f'{line.where}: the quotes do not match; quote each value as a whole, "like this"')
+        raise ConfigError(f"{line.where}: {QUOTES}")
     return Entry(line.row, line.where, values)
 
 

@@ -50,7 +50,7 @@ def _override(name: str, value: str | Sequence[str]) -> Entry:
 def _mode(entries: Iterable[Entry], source: str) -> str:
     names = {entry.row.name for entry in entries}
     if "server_addr" in names and "listen" in names:
-        raise ConfigError(f"{source}: both [Server] Address and [Interface] Listen; remove one or say --mode")
+        raise ConfigError(f"{source}: both [Server] Address and [Interface] Listen; keep one or say --mode")
     if "server_addr" in names:
         return "client"
     if names & {"listen", "cert_file", "key_file"}:
@@ -76,8 +76,8 @@ def _values(
         read = [_read(entry, text, warnings) for text in entry.values]
         if row.effect is Effect.REFUSED and any(read):
             raise ConfigError(
-                f"{entry.where}: not available in this version, and mqvpn does not start without a protection "
-                "it was asked for; remove it, or block traffic outside the tunnel by other means"
+                f"{entry.where}: not available in this version, and mqvpn does not start without a "
+                "protection it was asked for; remove it, or block traffic outside the tunnel by other means"
             )
         if row.effect is Effect.WARNS and any(read):
             warnings.setdefault(row.title, f"{entry.where}: has no effect in this version")
