@@ -53,39 +53,10 @@ def key_file(tmp_path: Path) -> Path:
 
 
 def test_client_flags(run: Run, key_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    status, settings = run(
-        "--mode",
-        "client",
-        "--server",
-        "[2001:db8::1]:4433",
-        "--path",
-        "eth0",
-        "--path",
-        "wlan0",
-        "--auth-key",
-        f"file:{key_file}",
-        "--dns",
-        "1.1.1.1",
-        "--dns",
-        "9.9.9.9",
-        "--insecure",
-        "--tls-server-name",
-        "vpn",
-        "--no-manage-routes",
-        "--no-reconnect",
-        "--scheduler",
-        "minrtt",
-        "--log-level",
-        "debug",
-        "--tun-name",
-        "t0",
-        "--mtu",
-        "1400",
-        "--cc",
-        "cubic",
-        "--init-max-path-id",
-        "4",
-    )
+    flags = "--mode client --server [2001:db8::1]:4433 --path eth0 --path wlan0 --insecure"
+    more = "--tls-server-name vpn --no-manage-routes --no-reconnect --scheduler minrtt --log-level debug"
+    rest = "--tun-name t0 --dns 1.1.1.1 --dns 9.9.9.9 --mtu 1400 --cc cubic --init-max-path-id 4 --auth-key"
+    status, settings = run(*flags.split(), *more.split(), *rest.split(), f"file:{key_file}")
     assert status == exit.UNAVAILABLE
     assert settings == ClientSettings(
         server_addr=HostPort("2001:db8::1", 4433),

@@ -5,8 +5,6 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from mqvpn.config.client import ClientSettings
 from mqvpn.config.errors import ConfigError
@@ -349,41 +347,3 @@ def test_server_name() -> None:
     client = load(None, CLIENT | {"tls_server_name": "other.example"})
     assert isinstance(client, ClientSettings)
     assert client.server_name == "other.example"
-
-
-def outcome(file: Path, mode: str | None) -> str:
-    try:
-        loaded = load(file, mode=mode)
-    except ConfigError as error:
-        return "refused, naming the file" if str(error).startswith(str(file)) else str(error)
-    return "settings" if isinstance(loaded, ServerSettings | ClientSettings) else repr(loaded)
-
-
-KEYS = st.sampled_from([f"{row.key} = " for row in ROWS])
-SECTIONS = st.sampled_from([f"\n[{row.section}]\n" for row in ROWS])
-SCRAPS = st.sampled_from(
-    ["\n", '"', "'", "#", ";", ",", " # x", "10.0.0.0/24", "::/64", "1500", "true", "a:b", "[::]:443", "="]
-)
-INI = st.lists(SECTIONS | KEYS | SCRAPS | st.text(max_size=8)).map("".join)
-NAMES = st.sampled_from(
-    [row.name for row in ROWS] + ["mode", "reorder", "hybrid", "reorder_rules"]
-) | st.text(max_size=4)
-LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.just("server")
-VALUES = st.recursive(
-    LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3)
-)
-JSON = st.dictionaries(NAMES, VALUES, max_size=5).map(json.dumps)
-
-
-@given(
-    st.one_of(INI, JSON, st.text(), st.text().map("{{{}".format)).map(
-        lambda text: text.encode(errors="replace")
-    )
-    | st.binary()
-)
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-def test_any_text_gives_settings_or_an_error(tmp_path: Path, content: bytes) -> None:
-    file = tmp_path / "c"
-    file.write_bytes(content)
-    for mode in (None, "client", "server"):
-        assert outcome(file, mode) in ("settings", "refused, naming the file")
