@@ -73,7 +73,7 @@ def overrides(arguments: argparse.Namespace) -> dict[str, str | list[str]]:
     """The settings given on the command line, as load() takes them."""
     ours = {"config", "mode", "check", "genkey", "version", "control_addr", "control_port"}
     given = {name: value for name, value in vars(arguments).items() if name not in ours and value is not None}
-    if arguments.control_port:
+    if arguments.control_port not in (None, "0"):  # 0 switches it off, as in the C mqvpn
         host = arguments.control_addr or "127.0.0.1"
         given["control_listen"] = f"{f'[{host}]' if ':' in host else host}:{arguments.control_port}"
     return given
