@@ -22,7 +22,22 @@ def outcome(file: Path, mode: str | None) -> str:
     return "settings" if isinstance(loaded, ServerSettings | ClientSettings) else repr(loaded)
 
 
-WORDS = "10.0.0.0/24 fd00::/64 1500 1 0 true off a:b c:d [::]:443 h wlb udp ::1".split()
+WORDS = [
+    "10.0.0.0/24",
+    "fd00::/64",
+    "1500",
+    "1",
+    "0",
+    "true",
+    "off",
+    "a:b",
+    "c:d",
+    "[::]:443",
+    "h",
+    "wlb",
+    "udp",
+    "::1",
+]
 TEXT = (
     st.sampled_from(WORDS)
     | st.sampled_from(['"', "'", "#", ";", ",", " # x", '"a b"', "=", "\n", "["])
