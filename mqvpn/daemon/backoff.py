@@ -1,0 +1,22 @@
+"""How long to wait before the next attempt: doubling, and spread so that many clients do not come at once."""
+
+import random
+
+LAST = 60.0  # seconds
+
+
+class Backoff:
+    """`first` seconds (ReconnectInterval), doubling to 60; each wait is half of that up to all of it."""
+
+    def __init__(self, first: float) -> None:
+        self._first = min(first, LAST)
+        self._next = self._first
+
+    def reset(self) -> None:
+        """An attempt succeeded."""
+        self._next = self._first
+
+    def next(self) -> float:
+        """Seconds to wait now."""
+        wait, self._next = self._next, min(2 * self._next, LAST)
+        return random.uniform(wait / 2, wait)  # noqa: S311 -- nobody must be unable to guess it

@@ -1,0 +1,309 @@
+"""mqvpn-client: keeps one tunnel up, and the machine's TUN, addresses and routes with it.
+
+The TUN device lives as long as the daemon, so programs notice a reconnect as a pause. Everything is undone
+in reverse order when it stops. Exit statuses: 69 unreachable with Reconnect = false, 77 refused, 78 configuration.
+"""
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from ipaddress import IPv4Interface, IPv6Interface, ip_interface
+from typing import Any
+
+from mqvpn.cli import exit
+from mqvpn.config.client import ClientSettings
+from mqvpn.daemon.backoff import Backoff
+from mqvpn.daemon.log import log_to_stderr
+from mqvpn.daemon.pump import Pump
+from mqvpn.daemon.resolve import Unresolved, resolve
+from mqvpn.daemon.stats import report
+from mqvpn.daemon.stop import Stop
+from mqvpn.daemon.timerfd import clock
+from mqvpn.daemon.uplinks import Uplinks
+from mqvpn.dataplane.engine import Engine
+from mqvpn.dataplane.tun import Tun
+from mqvpn.multipath.configuration import quic_configuration
+from mqvpn.system import routing, tun
+from mqvpn.system.errors import OperationFailed
+from mqvpn.system.link import Netlink, TunLink
+from mqvpn.system.monitor import Monitor
+from mqvpn.system.notify import Notifier
+from mqvpn.system.sysctl import Sysctls
+from mqvpn.tunnel import events
+from mqvpn.tunnel.client import ClientOptions, ClientTunnel, State
+from mqvpn.tunnel.counters import client_figures, drop_figures
+from mqvpn.wire.address import Network
+
+log = logging.getLogger(__name__)
+
+IDLE_TIMEOUT = 60.0  # seconds without a packet of the server's
+KEEP_ALIVE = 15.0  # seconds
+
+
+def run(settings: ClientSettings) -> int:
+    """Run the client until a signal or a failure ends it; returns the exit status."""
+    log_to_stderr(settings.log_level)
+    if settings.insecure:
+        log.warning(
+            "the server's certificate is not verified: anybody on the way can read and change traffic"
+        )
+    try:
+        return asyncio.run(_serve(settings))
+    except OperationFailed as error:
+        log.error("%s", error)
+        return exit.FAILED
+
+
+async def _serve(settings: ClientSettings) -> int:
+    stop = Stop()
+    notifier = Notifier()
+    async with AsyncExitStack() as up:
+        netlink = up.enter_context(Netlink())
+        device = tun.open_tun(settings.tun_name)
+        up.callback(os.close, device.fd)
+        host = Host(netlink, device.name, settings)
+        up.callback(host.restore)
+        client = Client(settings, netlink, device, host, notifier, stop)
+        up.callback(client.pump.close)
+        up.enter_context(client.uplinks)
+        monitor = Monitor()
+        up.callback(monitor.close)
+        client.watch(monitor)
+        reporter = asyncio.create_task(report(notifier, client.figures, client.describe))
+        up.callback(reporter.cancel)
+        await client.keep_up()
+        notifier.stopping()
+    return stop.status
+
+
+class Host:
+    """What the client changes on the machine."""
+
+    def __init__(self, netlink: Netlink, interface: str, settings: ClientSettings) -> None:
+        self._netlink = netlink
+        self._interface = interface
+        self._settings = settings
+        self._sysctls = Sysctls()
+        self._addresses: tuple[Network, ...] = ()
+
+    def prepare(self) -> None:
+        """Let replies in on every path interface, whatever the routes say."""
+        if self._settings.manage_routes:
+            for path in self._settings.paths:
+                self._sysctls.loosen_rp_filter(path.interface)
+
+    def apply(self, addresses: tuple[Network, ...], mtu: int) -> None:
+        """Give the TUN these addresses and this MTU; default routes of their IP versions lead into it."""
+        inner = tuple(_on_link(prefix) for prefix in addresses)
+        limit = self._settings.mtu or mtu
+        self._netlink.configure(TunLink(name=self._interface, mtu=min(limit, mtu), addresses=inner))
+        if self._settings.manage_routes and addresses != self._addresses:
+            versions = {prefix.version for prefix in addresses}
+            wanted = tuple(route for route in routing.DEFAULT_ROUTES if route.version in versions)
+            routing.apply(self._netlink, routing.TunnelRoutes(self._interface, wanted))
+        self._addresses = addresses
+
+    def restore(self) -> None:
+        """Take back what apply() and prepare() did; the TUN takes its addresses along when it is closed."""
+        try:
+            if self._settings.manage_routes:
+                routing.apply(self._netlink, routing.EMPTY)
+        except OperationFailed as error:
+            log.warning("%s", error)
+        self._sysctls.restore()
+
+
+class Client:
+    """The tunnel, attempt after attempt."""
+
+    def __init__(
+        self,
+        settings: ClientSettings,
+        netlink: Netlink,
+        device: tun.Tun,
+        host: Host,
+        notifier: Notifier,
+        stop: Stop,
+    ) -> None:
+        self._settings = settings
+        self._host = host
+        self._notifier = notifier
+        self._stop = stop
+        self._engine = Engine(is_server=False)
+        self._backoff = Backoff(settings.reconnect_interval)
+        self._tunnel: ClientTunnel | None = None
+        self._closed: asyncio.Future[events.Closed] | None = None
+        self._links_changed = asyncio.Event()
+        self._mtu = 0
+        uso = bool(device.offloads & tun.Offload.USO4)
+        self.pump = Pump(self._engine, Tun(device.fd, uso=uso), device.fd, self._handle_event, self._failed)
+        self.uplinks = Uplinks(netlink, self.pump, tuple(path.interface for path in settings.paths))
+        log.debug("%s: offloads %s", device.name, device.offloads)
+
+    def watch(self, monitor: Monitor) -> None:
+        """Follow what happens to our interfaces."""
+        asyncio.get_running_loop().add_reader(monitor.fileno(), self._interfaces_changed, monitor)
+
+    async def keep_up(self) -> None:
+        """Connect, and connect again, until it is time to stop."""
+        self._host.prepare()
+        self.pump.start()
+        while not self._stop.wished:
+            closed = await self._attempt()
+            if closed is None or self._stop.wished:
+                break
+            if closed.refused:
+                log.error("%s: the server does not accept our key", closed.reason)
+                self._stop(exit.REFUSED)
+            elif not self._settings.reconnect:
+                log.error("%s", closed.reason)
+                self._stop(exit.UNAVAILABLE)
+            else:
+                await self._wait(closed.reason)
+        self._say_goodbye()
+
+    def figures(self) -> dict[str, Any]:
+        """What the statistics file holds."""
+        if self._tunnel is None:
+            figures: dict[str, Any] = {"state": "resolving", "address": [], "paths": []}
+        else:
+            figures = client_figures(self._tunnel)
+        drops = drop_figures(self._engine, self.pump.tun.drops(), self.pump.sockets.drops())
+        return figures | {"mtu": self._mtu, "drops": drops}
+
+    def describe(self) -> str:
+        """One line for `systemctl status`."""
+        figures = self.figures()
+        paths = ", ".join(
+            f"{path['interface'] or 'default'} {path['state']} {path['rtt_ms']:.0f} ms"
+            for path in figures["paths"]
+        )
+        return f"{figures['state']} {paths}".strip()
+
+    async def _attempt(self) -> events.Closed | None:
+        """One tunnel, from the name to its end; None if it is to stop."""
+        try:
+            await self._resolve()
+        except Unresolved as error:
+            return events.Closed(str(error))
+        now = clock()
+        self._links_changed.clear()
+        self._tunnel = self.pump.tunnel = ClientTunnel(self._engine, self._options(), self._configuration())
+        self._closed = asyncio.get_running_loop().create_future()
+        for interface, ways in self.uplinks.current().items():
+            self._tunnel.handle_link(interface, ways, now)
+        self._tunnel.handle_timeout(now)
+        self.pump.wake(now)
+        stopping = asyncio.create_task(self._stop.wait())
+        await asyncio.wait((self._closed, stopping), return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        return self._closed.result() if self._closed.done() else None
+
+    async def _resolve(self) -> None:
+        """Look the server up; while that fails, what was known before is still good."""
+        address = self._settings.server_addr
+        try:
+            self.uplinks.servers = await resolve(address.host, address.port)
+        except Unresolved as error:
+            if not self.uplinks.servers:
+                raise
+            log.warning("%s: using the addresses known before", error)
+
+    def _options(self) -> ClientOptions:
+        key = self._settings.auth_key
+        return ClientOptions(
+            host=self._settings.server_addr.host,
+            port=self._settings.server_addr.port,
+            key=key.reveal().encode() if key is not None else b"",
+            scheduler=self._settings.scheduler,
+            keep_alive=KEEP_ALIVE,
+            max_path_id=self._settings.init_max_path_id or 8,
+        )
+
+    def _configuration(self) -> Any:
+        return quic_configuration(
+            is_client=True,
+            idle_timeout=IDLE_TIMEOUT,
+            server_name=self._settings.server_name,
+            verify=not self._settings.insecure,
+        )
+
+    async def _wait(self, reason: str) -> None:
+        """Until the next attempt; a change of our interfaces ends the wait."""
+        delay = self._backoff.next()
+        log.warning("%s; next attempt in %.0f s", reason, delay)
+        waits = [asyncio.create_task(self._stop.wait()), asyncio.create_task(self._links_changed.wait())]
+        await asyncio.wait(waits, timeout=delay, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+        if self._tunnel is not None:
+            self._tunnel.discard()
+
+    def _say_goodbye(self) -> None:
+        if self._tunnel is not None and self._tunnel.state is not State.CLOSED:
+            now = clock()
+            self._tunnel.close(now)
+            self.pump.wake(now)
+
+    def _interfaces_changed(self, monitor: Monitor) -> None:
+        try:
+            changes = monitor.read()
+            if not changes or not self.uplinks.concerned(changes):
+                return
+            self._links_changed.set()
+            now = clock()
+            for interface, ways in self.uplinks.current().items():
+                if self._tunnel is not None:
+                    self._tunnel.handle_link(interface, ways, now)
+            self.pump.wake(now)
+        except OperationFailed as error:
+            log.warning("%s", error)
+
+    def _failed(self, error: Exception) -> None:
+        log.error("%s", error or repr(error))
+        log.debug("where it happened", exc_info=error)
+        self._stop(exit.FAILED)
+
+    def _handle_event(self, event: Any) -> None:
+        name = getattr(event, "interface", "") or "default interface"
+        match event:
+            case events.TunnelUp(addresses=addresses, mtu=mtu):
+                self._up(addresses, mtu)
+                log.info("tunnel up over %s, MTU %d", name, mtu)
+            case events.AddressesChanged(addresses=addresses):
+                self._change(lambda: self._host.apply(addresses, self._mtu))
+                log.info("the server changed our addresses")
+            case events.MtuChanged(mtu=mtu):
+                self._mtu = mtu
+                self._change(lambda: self._host.apply(self._tunnel.addresses if self._tunnel else (), mtu))
+            case events.PathUp(path_id=path_id):
+                log.info("path %d up over %s", path_id, name)
+            case events.PathDown(path_id=path_id, reason=reason):
+                log.info("path %d over %s is closed: %s", path_id, name, reason)
+            case events.PathSilent(path_id=path_id):
+                log.warning("path %d over %s does not answer", path_id, name)
+            case events.PathAnswers(path_id=path_id):
+                log.info("path %d over %s answers again", path_id, name)
+            case events.Closed() if self._closed is not None and not self._closed.done():
+                self._closed.set_result(event)
+
+    def _up(self, addresses: tuple[Network, ...], mtu: int) -> None:
+        self._mtu = mtu
+        log.debug("addresses: %s", ", ".join(map(str, addresses)))
+        self._change(lambda: self._host.apply(addresses, mtu))
+        self._backoff.reset()
+        self._notifier.ready()
+
+    def _change(self, change: Callable[[], None]) -> None:
+        """Change the machine; what it refuses ends the daemon, for the operator must know."""
+        try:
+            change()
+        except OperationFailed as error:
+            log.error("%s", error)
+            self._stop(exit.FAILED)
+
+
+def _on_link(prefix: Network) -> IPv4Interface | IPv6Interface:
+    return ip_interface(f"{prefix.network_address}/{prefix.prefixlen}")

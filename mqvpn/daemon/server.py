@@ -1,0 +1,221 @@
+"""mqvpn-server: one UDP socket, one TUN device, every client.
+
+Start: any error is fatal and says what to do; running: one client's error ends that client; stop: everything
+that was changed on the machine is put back in reverse order. Exit status 78: configuration.
+"""
+
+import asyncio
+import hashlib
+import hmac
+import logging
+import os
+import stat
+from contextlib import AsyncExitStack
+from functools import partial
+from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_interface
+from pathlib import Path
+from typing import Any
+
+from mqvpn.cli import exit
+from mqvpn.config.server import ServerSettings
+from mqvpn.config.values import Secret, User
+from mqvpn.connectip.pool import Pool
+from mqvpn.daemon.log import log_to_stderr
+from mqvpn.daemon.pump import Pump
+from mqvpn.daemon.stats import report
+from mqvpn.daemon.stop import Stop
+from mqvpn.daemon.timerfd import clock
+from mqvpn.dataplane.engine import OVERHEAD, Engine
+from mqvpn.dataplane.tun import Tun
+from mqvpn.multipath.configuration import quic_configuration
+from mqvpn.system import nat, tun
+from mqvpn.system.errors import OperationFailed
+from mqvpn.system.link import Netlink, TunLink
+from mqvpn.system.notify import Notifier
+from mqvpn.system.sockets import open_server_socket
+from mqvpn.system.sysctl import Sysctls
+from mqvpn.tunnel import events
+from mqvpn.tunnel.counters import drop_figures, server_figures
+from mqvpn.tunnel.server import ServerOptions, ServerTunnel
+
+log = logging.getLogger(__name__)
+
+IDLE_TIMEOUT = 120.0  # seconds without a packet of a client's
+MTU = 1400 - OVERHEAD  # bytes; larger packets than a client's paths take are answered with ICMP
+SOCKET = 0
+
+
+class CertificateUnusable(Exception):
+    """The certificate or its key cannot be used; `str()` says which and why."""
+
+
+def run(settings: ServerSettings) -> int:
+    """Run the server until a signal or a failure ends it; returns the exit status."""
+    log_to_stderr(settings.log_level)
+    try:
+        configuration, reset_key = load_certificate(settings.cert_file, settings.key_file)
+        return asyncio.run(_serve(settings, configuration, reset_key))
+    except CertificateUnusable as error:
+        log.error("%s", error)
+        return exit.CONFIG
+    except OperationFailed as error:
+        log.error("%s", error)
+        return exit.FAILED
+
+
+def load_certificate(cert_file: str, key_file: str) -> tuple[Any, bytes]:
+    """Return the TLS configuration, and a key for stateless resets which a restarted server has again."""
+    for title, file in (("[TLS] Cert", cert_file), ("[TLS] Key", key_file)):
+        try:
+            Path(file).read_bytes()
+        except OSError as error:
+            raise CertificateUnusable(f"{title}: {file}: {error.strerror}") from None
+    try:
+        configuration = quic_configuration(
+            is_client=False, idle_timeout=IDLE_TIMEOUT, certificate=cert_file, private_key=key_file
+        )
+    except (ValueError, TypeError) as error:
+        raise CertificateUnusable(f"[TLS] Cert, Key: {cert_file}, {key_file}: {error}") from None
+    if Path(key_file).stat().st_mode & stat.S_IROTH:
+        log.warning("%s can be read by every user of this machine: chmod 600 it", key_file)
+    secret = hashlib.sha256(Path(key_file).read_bytes()).digest()
+    return configuration, hmac.digest(secret, b"mqvpn stateless reset", "sha256")
+
+
+async def _serve(settings: ServerSettings, configuration: Any, reset_key: bytes) -> int:
+    stop = Stop()
+    notifier = Notifier()
+    pool = Pool(settings.subnet, settings.subnet6)
+    async with AsyncExitStack() as up:
+        udp = up.enter_context(open_server_socket(settings.listen.host, settings.listen.port))
+        device = tun.open_tun(settings.tun_name)
+        up.callback(os.close, device.fd)
+        host = Host(settings, pool, device.name)
+        up.callback(host.restore)
+        host.apply()
+        engine = Engine(is_server=True)
+        uso = bool(device.offloads & tun.Offload.USO4)
+        pump = Pump(engine, Tun(device.fd, uso=uso), device.fd, handle_event, partial(failed, stop))
+        up.callback(pump.close)
+        options = ServerOptions(
+            authorize=Keys(settings.auth_key, settings.users).user,
+            max_clients=settings.max_clients,
+            scheduler=settings.scheduler,
+            max_path_id=settings.init_max_path_id or 8,
+            reset_key=reset_key,
+        )
+        tunnel = pump.tunnel = ServerTunnel(engine, options, pool, configuration)
+        pump.add_socket(SOCKET, udp)
+        pump.start()
+        log.info(
+            "serving UDP %s, clients get addresses from %s",
+            settings.listen,
+            " and ".join(map(str, _pools(settings))),
+        )
+        log.debug("%s: offloads %s, socket %s", device.name, device.offloads, pump.sockets.offloads())
+        figures = Figures(tunnel, engine, pump)
+        reporter = asyncio.create_task(report(notifier, figures, figures.describe))
+        up.callback(reporter.cancel)
+        notifier.ready()
+        await stop.wait()
+        notifier.stopping()
+        now = clock()
+        tunnel.close(now)
+        pump.wake(now)
+    return stop.status
+
+
+class Host:
+    """What the server changes on the machine."""
+
+    def __init__(self, settings: ServerSettings, pool: Pool, interface: str) -> None:
+        self._settings = settings
+        self._pool = pool
+        self._interface = interface
+        self._sysctls = Sysctls()
+        self._translates = False
+
+    def apply(self) -> None:
+        """Set the TUN up, make this machine a router and translate addresses. Raises OperationFailed."""
+        pools = _pools(self._settings)
+        with Netlink() as netlink:
+            netlink.configure(
+                TunLink(name=self._interface, mtu=self._settings.mtu or MTU, addresses=_gateways(self._pool))
+            )
+        self._sysctls.forward([pool.version for pool in pools], self._interface)
+        nat.apply(self._interface, pools)
+        self._translates = True
+
+    def restore(self) -> None:
+        """Take back what apply() did; the TUN takes its addresses along when it is closed."""
+        try:
+            if self._translates:
+                nat.apply(self._interface, ())
+        except OperationFailed as error:
+            log.warning("%s", error)
+        self._sysctls.restore()
+
+
+class Keys:
+    """Who may connect: holders of the shared key, and users by keys of their own."""
+
+    def __init__(self, shared: Secret | None, users: tuple[User, ...]) -> None:
+        self._names = {user.key: user.name for user in users}
+        if shared is not None:
+            self._names.setdefault(shared, "")
+
+    def user(self, token: bytes) -> str | None:
+        """Whose key `token` is: a name, "" for the shared key, None for nobody's."""
+        try:
+            key = Secret(token.decode())
+        except UnicodeDecodeError:
+            return None
+        return self._names.get(key)  # by digest, and compared in constant time
+
+
+class Figures:
+    """The server in figures, for the statistics file and the status line."""
+
+    def __init__(self, tunnel: ServerTunnel, engine: Engine, pump: Pump) -> None:
+        self._tunnel = tunnel
+        self._engine = engine
+        self._pump = pump
+
+    def __call__(self) -> dict[str, Any]:
+        drops = drop_figures(self._engine, self._pump.tun.drops(), self._pump.sockets.drops())
+        return server_figures(self._tunnel) | {"drops": drops}
+
+    def describe(self) -> str:
+        """One line for `systemctl status`."""
+        return f"{self._tunnel.active} clients"
+
+
+def handle_event(event: Any) -> None:
+    """Log what an operator wants to know; addresses of users at debug only."""
+    match event:
+        case events.ClientJoined(number=number, user=user, addresses=addresses):
+            log.info("client %d (%s) connected", number, user or "shared key")
+            log.debug("client %d: addresses %s", number, ", ".join(map(str, addresses)))
+        case events.ClientLeft(number=number, user=user, reason=reason):
+            log.info("client %d (%s) left: %s", number, user or "shared key", reason)
+        case events.ClientRefused(number=number, status=status, reason=reason):
+            log.warning("client %d refused with %d: %s", number, status, reason)
+
+
+def failed(stop: Stop, error: Exception) -> None:
+    """The packets' way is broken: end with status 1."""
+    log.error("%s", error or repr(error))
+    log.debug("where it happened", exc_info=error)
+    stop(exit.FAILED)
+
+
+def _pools(settings: ServerSettings) -> tuple[IPv4Network | IPv6Network, ...]:
+    return (settings.subnet,) if settings.subnet6 is None else (settings.subnet, settings.subnet6)
+
+
+def _gateways(pool: Pool) -> tuple[IPv4Interface | IPv6Interface, ...]:
+    """The server's inner addresses; with the pool's prefix lengths its kernel routes the pool to the TUN."""
+    own = [ip_interface(f"{pool.gateway}/{pool.network.prefixlen}")]
+    if pool.network6 is not None:
+        own.append(ip_interface(f"{pool.gateway6}/{pool.network6.prefixlen}"))
+    return tuple(own)

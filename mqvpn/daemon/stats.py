@@ -1,0 +1,50 @@
+"""Tells how it goes: systemd's STATUS and watchdog, and a JSON file for those who watch (MQVPN_STATS=/path).
+
+The file is replaced whole every half second, so a reader never sees half of one.
+"""
+
+import asyncio
+import json
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mqvpn.system.notify import Notifier
+
+log = logging.getLogger(__name__)
+
+INTERVAL = 0.5  # seconds between two files
+STATUS_INTERVAL = 5.0  # seconds between two status lines
+VARIABLE = "MQVPN_STATS"
+
+Figures = Callable[[], dict[str, Any]]
+
+
+async def report(notifier: Notifier, figures: Figures, describe: Callable[[], str]) -> None:
+    """Run until cancelled. `figures` fills the file, `describe` the status line."""
+    path = os.environ.get(VARIABLE)
+    beat = min(notifier.watchdog_interval or STATUS_INTERVAL, INTERVAL if path else STATUS_INTERVAL)
+    next_status = 0.0
+    loop = asyncio.get_running_loop()
+    while True:
+        notifier.watchdog()
+        if path:
+            path = write(path, figures())
+        if loop.time() >= next_status:
+            notifier.status(describe())
+            next_status = loop.time() + STATUS_INTERVAL
+        await asyncio.sleep(beat)
+
+
+def write(path: str, figures: dict[str, Any]) -> str | None:
+    """Replace the file; returns its path, or None if it cannot be written, which is said once."""
+    try:
+        fresh = Path(f"{path}.new")
+        fresh.write_text(json.dumps(figures) + "\n")
+        fresh.replace(path)
+    except OSError as error:
+        log.warning("no statistics in %s: %s", path, error.strerror)
+        return None
+    return path

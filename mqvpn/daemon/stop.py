@@ -1,0 +1,41 @@
+"""SIGTERM and SIGINT: the first asks the daemon to stop in good order, the second ends it on the spot."""
+
+import asyncio
+import logging
+import os
+import signal
+
+log = logging.getLogger(__name__)
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Stop:
+    """Set by a signal or by whoever finds that the daemon cannot go on; `status` is the exit status then."""
+
+    def __init__(self) -> None:
+        self.status = 0
+        self._wish = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        for number in SIGNALS:
+            self._loop.add_signal_handler(number, self._signal, number)
+
+    def __call__(self, status: int) -> None:
+        """Stop with this exit status; the first call counts."""
+        if not self._wish.is_set():
+            self.status = status
+            self._wish.set()
+
+    @property
+    def wished(self) -> bool:
+        return self._wish.is_set()
+
+    async def wait(self) -> None:
+        await self._wish.wait()
+
+    def _signal(self, number: int) -> None:
+        if self.wished:
+            log.warning("%s again: ending at once, nothing is put back", signal.Signals(number).name)
+            os._exit(128 + number)
+        log.info("%s: stopping", signal.Signals(number).name)
+        self(0)

@@ -1,0 +1,65 @@
+"""One timer as a descriptor (timerfd_create(2)), on CLOCK_BOOTTIME, which goes on while the machine sleeps.
+
+asyncio's own timers are too coarse for pacing (epoll counts in milliseconds) and stop during suspend. Python
+has timerfd since 3.13; before that the C library is called directly.
+"""
+
+import ctypes
+import os
+import time
+
+TFD_CLOEXEC, TFD_NONBLOCK = os.O_CLOEXEC, os.O_NONBLOCK
+TFD_TIMER_ABSTIME = 1
+NANOSECONDS = 1_000_000_000
+
+
+class _Spec(ctypes.Structure):
+    _fields_ = [
+        ("interval_seconds", ctypes.c_long),
+        ("interval_nanoseconds", ctypes.c_long),
+        ("seconds", ctypes.c_long),
+        ("nanoseconds", ctypes.c_long),
+    ]
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def clock() -> float:
+    """Seconds of CLOCK_BOOTTIME: the `now` of every tunnel and engine."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class Timer:
+    """A timer that makes `fileno()` readable when clock() reaches the time it is armed for."""
+
+    def __init__(self) -> None:
+        self._fd = int(_libc.timerfd_create(time.CLOCK_BOOTTIME, TFD_CLOEXEC | TFD_NONBLOCK))
+        if self._fd < 0:
+            raise OSError(ctypes.get_errno(), "timerfd_create")
+        self._spec = _Spec()
+        self._at: float | None = None
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def arm(self, at: float | None) -> None:
+        """Fire at `at`, or not at all. A time in the past fires at once."""
+        if at == self._at:
+            return
+        self._at = at
+        whole = 0 if at is None else max(1, int(at * NANOSECONDS))
+        self._spec.seconds, self._spec.nanoseconds = divmod(whole, NANOSECONDS)
+        if _libc.timerfd_settime(self._fd, TFD_TIMER_ABSTIME, ctypes.byref(self._spec), None) < 0:
+            raise OSError(ctypes.get_errno(), "timerfd_settime")
+
+    def clear(self) -> None:
+        """Forget that it fired; it is disarmed then."""
+        self._at = None
+        try:
+            os.read(self._fd, 8)
+        except BlockingIOError:
+            return
+
+    def close(self) -> None:
+        os.close(self._fd)

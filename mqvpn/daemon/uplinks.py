@@ -1,0 +1,121 @@
+"""The client's sockets, one for each path interface, and by which of them the server can be reached now.
+
+An interface may be absent at start and come and go later: its socket is opened when it appears, and opened
+anew when another interface took its name, for SO_BINDTODEVICE means the one that was there.
+"""
+
+import logging
+import socket
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Self
+
+from mqvpn.daemon.pump import Pump
+from mqvpn.system.errors import OperationFailed
+from mqvpn.system.link import Interface, Netlink
+from mqvpn.system.monitor import Changes
+from mqvpn.system.routing import MARK
+from mqvpn.system.sockets import open_path_socket
+from mqvpn.tunnel.paths import Uplink
+
+log = logging.getLogger(__name__)
+
+UNBOUND = ""  # stands for the one socket of a client without `Path`: the kernel's routes choose
+Endpoint = tuple[str, int]
+
+
+@dataclass(slots=True)
+class PathSocket:
+    """A path interface's socket, named `number`; None while there is no such interface."""
+
+    interface: str
+    number: int
+    udp: socket.socket | None = None
+    index: int = 0  # of the interface it is bound to
+    usable: bool | None = None  # as last logged
+
+
+class Uplinks:
+    """The sockets of `interfaces` (none: one unbound socket), registered with the pump."""
+
+    def __init__(self, netlink: Netlink, pump: Pump, interfaces: tuple[str, ...]) -> None:
+        self.servers: list[Endpoint] = []
+        self._netlink = netlink
+        self._pump = pump
+        self._sockets = [PathSocket(name, number) for number, name in enumerate(interfaces or (UNBOUND,))]
+
+    def __enter__(self) -> Self:
+        if self._sockets[0].interface == UNBOUND:
+            self._open(self._sockets[0], 0)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for entry in self._sockets:
+            self._close(entry)
+
+    def concerned(self, changes: Changes) -> bool:
+        """Whether what the monitor saw can matter to one of our interfaces."""
+        if self._sockets[0].interface == UNBOUND:
+            return False
+        known = {entry.index for entry in self._sockets if entry.udp is not None}
+        missing = any(entry.udp is None for entry in self._sockets)
+        return changes.everything or missing or bool(changes.interfaces & known)
+
+    def current(self) -> dict[str, tuple[Uplink, ...]]:
+        """What each interface can be used for now; raises OperationFailed."""
+        if self._sockets[0].interface == UNBOUND:
+            return {UNBOUND: tuple(Uplink(UNBOUND, 0, server) for server in self.servers)}
+        interfaces = self._netlink.interfaces()
+        return {
+            entry.interface: self._ways(entry, interfaces.get(entry.interface)) for entry in self._sockets
+        }
+
+    def _ways(self, entry: PathSocket, interface: Interface | None) -> tuple[Uplink, ...]:
+        if interface is None or interface.index != entry.index:
+            self._close(entry)
+        if interface is not None and entry.udp is None:
+            self._open(entry, interface.index)
+        ways: tuple[Uplink, ...] = ()
+        if interface is not None and interface.up and interface.carrier and entry.udp is not None:
+            ways = tuple(Uplink(entry.interface, entry.number, server) for server in self._reached(interface))
+        self._report(entry, interface, bool(ways))
+        return ways
+
+    def _reached(self, interface: Interface) -> list[Endpoint]:
+        versions = {address.version for address in interface.addresses}
+        reached = []
+        for host, port in self.servers:
+            address = ip_address(host)
+            if address.version in versions and self._netlink.reaches(address, interface.name, MARK):
+                reached.append((host, port))
+        return reached
+
+    def _report(self, entry: PathSocket, interface: Interface | None, usable: bool) -> None:
+        if usable == entry.usable or not self.servers:
+            return
+        entry.usable = usable
+        if usable:
+            log.info("%s: can be used", entry.interface)
+        elif interface is None:
+            log.warning("%s: there is no such interface", entry.interface)
+        elif not (interface.up and interface.carrier):
+            log.warning("%s: %s", entry.interface, "no carrier" if interface.up else "down")
+        else:
+            log.warning("%s: no address of the server's kind, or no route to it", entry.interface)
+
+    def _open(self, entry: PathSocket, index: int) -> None:
+        try:
+            entry.udp = open_path_socket(entry.interface or None, MARK)
+        except OperationFailed as error:
+            if entry.interface == UNBOUND:
+                raise
+            log.warning("%s", error)
+            return
+        entry.index = index
+        self._pump.add_socket(entry.number, entry.udp)
+
+    def _close(self, entry: PathSocket) -> None:
+        if entry.udp is not None:
+            self._pump.remove_socket(entry.number)
+            entry.udp.close()
+            entry.udp = None

@@ -1,0 +1,328 @@
+"""ClientTunnel: one attempt at a CONNECT-IP tunnel over Multipath QUIC, from the first handshake to its end.
+
+CONNECTING  handshakes race over the uplinks, each a connection of its own; the first to finish wins
+REQUESTING  extended CONNECT once the server's SETTINGS allow it (RFC 9220), then addresses (RFC 9484, 4.7)
+UP          IP packets flow through the engine; every other usable interface gets a path
+CLOSED      for good: whoever wants another attempt makes another ClientTunnel
+"""
+
+import logging
+from dataclasses import dataclass, field
+from enum import Enum
+from ipaddress import IPv4Network, IPv6Network
+from typing import Any
+
+from mqvpn.connectip import events as connectip
+from mqvpn.connectip.error import Refused, StreamError
+from mqvpn.connectip.request import check_response, compose, default_template
+from mqvpn.connectip.session import Session
+from mqvpn.dataplane.engine import Engine
+from mqvpn.multipath import events as multipath
+from mqvpn.multipath import seam
+from mqvpn.multipath.connection import MultipathConnection
+from mqvpn.tunnel import events, http3
+from mqvpn.tunnel.core import Endpoint, Tunnel
+from mqvpn.tunnel.invariants import LongHeader
+from mqvpn.tunnel.paths import ClientPaths, Uplink
+from mqvpn.tunnel.race import Race
+from mqvpn.wire.address import Network
+from mqvpn.wire.http3 import H3ErrorCode
+
+log = logging.getLogger(__name__)
+
+REQUEST_TIMEOUT = 10.0  # seconds from the handshake to the first address
+ASK_AFTER = 1.0  # seconds without an address before ADDRESS_REQUEST; connect-ip-go takes it for an error
+PathEvent = (
+    multipath.PathEstablished
+    | multipath.PathAbandoned
+    | multipath.PathSuspect
+    | multipath.PathAlive
+    | multipath.MtuChanged
+)
+ANY_ADDRESS: tuple[Network, ...] = (IPv4Network("0.0.0.0/32"), IPv6Network("::/128"))
+
+
+class State(Enum):
+    """Where an attempt stands."""
+
+    CONNECTING = "connecting"
+    REQUESTING = "requesting"
+    UP = "up"
+    CLOSED = "closed"
+
+
+class Input(Enum):
+    """What moves an attempt on."""
+
+    HANDSHAKE = "handshake complete"
+    ADDRESSES = "addresses assigned"
+    END = "closed by either end, refused, failed or timed out"
+
+
+TRANSITIONS = {
+    (State.CONNECTING, Input.HANDSHAKE): State.REQUESTING,
+    (State.REQUESTING, Input.ADDRESSES): State.UP,
+    (State.CONNECTING, Input.END): State.CLOSED,
+    (State.REQUESTING, Input.END): State.CLOSED,
+    (State.UP, Input.END): State.CLOSED,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientOptions:
+    """What a client's tunnel is to be. `keep_alive`: seconds between PINGs on a quiet path."""
+
+    host: str
+    port: int
+    key: bytes = field(default=b"", repr=False)
+    scheduler: str = "wlb"
+    keep_alive: float = 15.0
+    max_path_id: int | None = 8
+
+
+class ClientTunnel(Tunnel):
+    """The client's side. handle_link() names the uplinks; poll() yields tunnel.events."""
+
+    def __init__(self, engine: Engine, options: ClientOptions, configuration: Any) -> None:
+        super().__init__(engine)
+        self.state = State.CONNECTING
+        self.connection: MultipathConnection | None = None
+        self._options = options
+        self._configuration = configuration
+        self._paths = ClientPaths()
+        self._race = Race()
+        self._http3: http3.Http3 | None = None
+        self._session = Session(lenient=True)
+        self._stream_id: int | None = None
+        self._answered = False
+        self._ask_at: float | None = None
+        self._give_up_at: float | None = None
+
+    def handle_link(self, interface: str, uplinks: tuple[Uplink, ...], now: float) -> None:
+        """What `interface` can be used for from now on; no uplinks: no carrier, no address, or gone."""
+        self._paths.handle_link(interface, uplinks, now)
+        if self.state is State.CONNECTING:
+            for attempt in self._race.links_changed(self._paths.uplinks(), now):
+                self.remove(attempt)
+        elif self.connection is not None:
+            self._paths.open_missing(now)
+            self.touch(self.connection)
+
+    @property
+    def addresses(self) -> tuple[Network, ...]:
+        """The inner addresses assigned to us."""
+        return tuple(entry.prefix for entry in self._session.assigned)
+
+    def interfaces(self) -> dict[int, str]:
+        """The interface of each path by path ID."""
+        links = self._paths.links.items()
+        return {link.path_id: name for name, link in links if link.path_id is not None}
+
+    def close(self, now: float) -> None:
+        """End the tunnel in good order; datagrams() and Engine.transmit() still have to carry it out."""
+        self._send(b"", end=True)
+        self._end("closed by us", now)
+
+    def _long_header(
+        self, socket: int, remote: Endpoint, local: Endpoint | None, data: bytes, now: float
+    ) -> None:
+        header = LongHeader.read(data)
+        for connection in list(self._connections.values()):
+            if header is not None and header.destination == connection.host_cid:
+                self.receive_long(connection, data, socket, remote, local, now)
+
+    def _unknown(
+        self, socket: int, remote: Endpoint, local: Endpoint | None, data: bytes, now: float
+    ) -> None:
+        """A late packet of an earlier connection: nobody waits for it."""
+
+    def _quic_event(self, connection: MultipathConnection, event: Any, now: float) -> None:
+        if connection is self.connection:
+            self._winner_event(event, now)
+        elif isinstance(event, seam.HandshakeCompleted) and self.state is State.CONNECTING:
+            self._handshake_won(connection, now)
+        elif isinstance(event, seam.ConnectionTerminated):
+            self._connection_lost(connection, _describe(event))
+
+    def _connection_lost(self, connection: MultipathConnection, reason: str) -> None:
+        if connection is self.connection:
+            self._move(Input.END, events.Closed(reason))
+        else:
+            self._race.lost(connection.id, reason)
+
+    def _handshake_won(self, connection: MultipathConnection, now: float) -> None:
+        self._move(Input.HANDSHAKE)
+        uplink = self._race.won(connection.id)
+        for loser in self._race.attempts():
+            loser.close(H3ErrorCode.H3_NO_ERROR)
+            self.touch(loser)
+        self.connection = connection
+        self._http3 = http3.Http3(connection)
+        self._give_up_at = now + REQUEST_TIMEOUT
+        self._paths.start(connection, uplink)
+        log.debug("handshake with %s over %s", uplink.remote, uplink.interface or "any interface")
+
+    def _winner_event(self, event: Any, now: float) -> None:
+        if isinstance(event, seam.ConnectionTerminated):
+            self._terminated(event)
+        elif isinstance(event, PathEvent):
+            self._path_event(event, now)
+        elif self._http3 is not None:
+            for found in self._http3.handle_event(event):
+                self._http3_event(found, now)
+            self._request(self._http3, now)
+
+    def _terminated(self, event: seam.ConnectionTerminated) -> None:
+        reason = _describe(event)
+        # The C mqvpn closes the whole connection with this code instead of sending its 403.
+        if (
+            not self._answered
+            and self._stream_id is not None
+            and event.error_code == H3ErrorCode.H3_FRAME_ERROR
+        ):
+            reason = "the server closed the connection instead of answering: probably the wrong key"
+        self._move(Input.END, events.Closed(reason))
+
+    def _request(self, http: http3.Http3, now: float) -> None:
+        """Send the request once it may be sent (RFC 8441, section 3: not before the server's SETTINGS)."""
+        if self._stream_id is not None or self.state is not State.REQUESTING:
+            return
+        if http.connect_allowed:
+            template = default_template(self._options.host, self._options.port)
+            self._stream_id = http.request(compose(template, token=self._options.key))
+        elif http.settings_received:
+            self._end("the server does not offer CONNECT-IP", now)
+
+    def _http3_event(self, event: http3.Event, now: float) -> None:
+        if event.stream_id != self._stream_id:
+            return
+        try:
+            match event:
+                case http3.HeadersReceived(headers=headers) if check_response(headers):
+                    self._answered = True
+                    self._ask_at = now + ASK_AFTER
+                case http3.DataReceived(data=data, ended=ended):
+                    for found in self._session.receive(data, ended):
+                        self._session_event(found, now)
+                case http3.StreamAborted(error_code=code):
+                    self._end(f"the server gave the tunnel up ({_h3_name(code)})", now)
+        except Refused as refused:
+            self._end(str(refused), now, refused=refused.status in (401, 403))
+        except StreamError as error:
+            self._end(str(error), now, code=error.code)
+
+    def _session_event(self, event: connectip.Event, now: float) -> None:
+        match event:
+            case connectip.AddressesAssigned(addresses=assigned):
+                self._addresses(tuple(entry.prefix for entry in assigned))
+            case connectip.AddressesRequested(addresses=requests):
+                self._send(self._session.assign((), answering=requests))
+            case connectip.Closed():
+                self._end("the server closed the tunnel", now)
+
+    def _addresses(self, addresses: tuple[Network, ...]) -> None:
+        connection = self.connection
+        if connection is None or self._stream_id is None or not (addresses or self.state is State.UP):
+            return
+        plane = connection.engine_connection
+        plane.allow([(prefix.network_address.packed, prefix.prefixlen) for prefix in addresses], [])
+        if self.state is State.UP:
+            self._events.append(events.AddressesChanged(addresses))
+            return
+        plane.set_scheduler(self._options.scheduler)
+        plane.set_keep_alive(self._options.keep_alive)
+        plane.bind(self._stream_id // 4)
+        self.engine.set_default(plane)
+        self._give_up_at = self._ask_at = None
+        up = events.TunnelUp(addresses, connection.inner_mtu(), self._paths.interface(0) or "")
+        self._move(Input.ADDRESSES, up)
+
+    def _path_event(self, event: PathEvent, now: float) -> None:
+        if isinstance(event, multipath.MtuChanged):
+            if self.state is State.UP and event.mtu:
+                self._events.append(events.MtuChanged(event.mtu))
+            return
+        path_id = event.path_id
+        interface = self._paths.interface(path_id)
+        match event:
+            case multipath.PathEstablished():
+                self._paths.established(path_id)
+                self._events.append(events.PathUp(path_id, interface or ""))
+            case multipath.PathAbandoned(error_code=code, by_peer=by_peer):
+                self._paths.lost(path_id, now)
+                reason = f"{'the server' if by_peer else 'we'} gave it up ({code:#x})"
+                self._events.append(events.PathDown(path_id, interface or "", reason))
+            case multipath.PathSuspect():
+                self._events.append(events.PathSilent(path_id, interface or ""))
+            case multipath.PathAlive():
+                self._events.append(events.PathAnswers(path_id, interface or ""))
+
+    def _own_timeout(self) -> float | None:
+        times = [self._give_up_at, self._ask_at]
+        if self.state is State.CONNECTING:
+            times.append(self._race.next_timeout())
+        elif self.state is State.UP:
+            times.append(self._paths.next_timeout())
+        return min((at for at in times if at is not None), default=None)
+
+    def _handle_own_timeout(self, now: float) -> None:
+        if self.state is State.CONNECTING:
+            self._run_race(now)
+        elif self.state is State.UP and self.connection is not None:
+            self._paths.open_missing(now)
+            self.touch(self.connection)
+        if self._ask_at is not None and self._ask_at <= now:
+            self._ask_at = None
+            self._send(self._session.request_addresses(ANY_ADDRESS))
+        if self._give_up_at is not None and self._give_up_at <= now:
+            self._end("no answer to the tunnel request", now)
+
+    def _run_race(self, now: float) -> None:
+        for late in self._race.expired(now):
+            self.remove(late)
+        while (uplink := self._race.next_uplink(now)) is not None:
+            connection = MultipathConnection(
+                engine=self.engine, configuration=self._configuration, max_path_id=self._options.max_path_id
+            )
+            self._race.started(connection, uplink, now)
+            self.add(connection)
+            self.guard(connection, connection.connect_to, uplink.remote, uplink.socket, None, now)
+        if self._race.over:
+            self._move(Input.END, events.Closed(self._race.reason))
+
+    def _send(self, capsules: bytes, *, end: bool = False) -> None:
+        if self._http3 is not None and self._stream_id is not None and self.connection is not None:
+            self._http3.data(self._stream_id, capsules, end=end)
+            self.touch(self.connection)
+
+    def _end(
+        self, reason: str, now: float, *, refused: bool = False, code: H3ErrorCode = H3ErrorCode.H3_NO_ERROR
+    ) -> None:
+        for connection in (*self._race.attempts(), *([self.connection] if self.connection else [])):
+            connection.close(code, reason_phrase="")
+            self.touch(connection)
+        if self.state is not State.CLOSED:
+            self._move(Input.END, events.Closed(reason, refused))
+        self._settle(now)
+
+    def _move(self, cause: Input, event: Any = None) -> None:
+        if self.state is State.CLOSED:
+            return
+        log.debug("%s: %s", self.state.value, cause.value)
+        self.state = TRANSITIONS[self.state, cause]
+        if self.state is State.CLOSED:
+            self._give_up_at = self._ask_at = None
+            self.engine.set_default(None)
+        if event is not None:
+            self._events.append(event)
+
+
+def _describe(event: seam.ConnectionTerminated) -> str:
+    return event.reason_phrase or f"connection closed ({_h3_name(event.error_code)})"
+
+
+def _h3_name(code: int) -> str:
+    try:
+        return H3ErrorCode(code).name
+    except ValueError:
+        return f"error {code:#x}"

@@ -1,0 +1,218 @@
+"""What ClientTunnel and ServerTunnel share: events reach their connections, timers fire, answers leave.
+
+Only connections that something happened to are looked at, so a wake-up costs the same with one client and
+with a thousand. An exception out of one connection ends that connection and nothing else.
+"""
+
+import heapq
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+from mqvpn.dataplane import engine as plane
+from mqvpn.multipath.connection import MultipathConnection
+from mqvpn.tunnel.icmp import packet_too_big, unreachable
+from mqvpn.wire.http3 import H3ErrorCode
+
+log = logging.getLogger(__name__)
+
+Endpoint = tuple[str, int]
+
+
+ShortHeader = tuple[bytes, int, Endpoint, Endpoint | None]  # data, socket, remote, local
+Datagram = tuple[
+    int, Endpoint, Endpoint | None, bytes
+]  # socket, remote, local, data; no local: the kernel's choice
+
+
+class Tunnel(ABC):
+    """One end's connections on one engine. Give it `now` from a single clock, in seconds.
+
+    After each wake-up: handle_events(), then what short_headers(), packets(), datagrams() and poll() return.
+    """
+
+    def __init__(self, engine: plane.Engine) -> None:
+        self.engine = engine
+        self.internal_errors = 0
+        self._connections: dict[int, MultipathConnection] = {}
+        self._touched: dict[int, MultipathConnection] = {}
+        self._deadlines: dict[int, float] = {}
+        self._heap: list[tuple[float, int]] = []
+        self._events: list[Any] = []
+        self._short_headers: list[ShortHeader] = []
+        self._packets: list[bytes] = []
+        self._datagrams: list[Datagram] = []
+
+    def handle_events(self, now: float) -> None:
+        """Take what the engine has to tell."""
+        for event in self.engine.events():
+            self._dispatch(event, now)
+        self._settle(now)
+
+    def handle_timeout(self, now: float) -> None:
+        """Let every timer fire that is due."""
+        while self._heap and self._heap[0][0] <= now:
+            at, number = heapq.heappop(self._heap)
+            connection = self._connections.get(number)
+            if connection is not None and self._deadlines.get(number) == at:
+                del self._deadlines[number]
+                self.guard(connection, connection.handle_timeout, now)
+        self._handle_own_timeout(now)
+        self._settle(now)
+
+    def next_timeout(self) -> float | None:
+        """When handle_timeout() wants to be called; None: no timer runs."""
+        while self._heap and self._deadlines.get(self._heap[0][1]) != self._heap[0][0]:
+            heapq.heappop(self._heap)
+        times = [
+            at for at in (self._own_timeout(), self._heap[0][0] if self._heap else None) if at is not None
+        ]
+        return min(times, default=None)
+
+    def poll(self) -> list[Any]:
+        """What the owner should know, oldest first; each event once."""
+        events, self._events = self._events, []
+        return events
+
+    def short_headers(self) -> list[ShortHeader]:
+        """Arguments of Engine.receive_one() for 1-RTT packets; call handle_events() again behind them."""
+        kept, self._short_headers = self._short_headers, []
+        return kept
+
+    def packets(self) -> list[bytes]:
+        """ICMP errors to be written into the TUN device."""
+        packets, self._packets = self._packets, []
+        return packets
+
+    def datagrams(self) -> list[Datagram]:
+        """Datagrams with long headers, to be sent beside the engine's."""
+        datagrams, self._datagrams = self._datagrams, []
+        return datagrams
+
+    def add(self, connection: MultipathConnection) -> None:
+        self._connections[connection.id] = connection
+        self.touch(connection)
+
+    def remove(self, connection: MultipathConnection) -> None:
+        """Forget a connection, here and in the engine."""
+        self._touched.pop(connection.id, None)
+        self._deadlines.pop(connection.id, None)
+        self._connections.pop(connection.id, None)
+        if not connection.terminated:
+            connection.engine_connection.close()
+
+    def discard(self) -> None:
+        """Forget every connection at once; what they still wanted to say is lost."""
+        for connection in list(self._connections.values()):
+            self.remove(connection)
+
+    def touch(self, connection: MultipathConnection) -> None:
+        """Something was done with it: it may have something to send."""
+        self._touched[connection.id] = connection
+
+    def receive_long(
+        self,
+        connection: MultipathConnection,
+        data: bytes,
+        socket: int,
+        remote: Endpoint,
+        local: Endpoint | None,
+        now: float,
+    ) -> None:
+        """Give a long-header datagram to its connection; 1-RTT packets it sets free join short_headers()."""
+        ready = self.guard(connection, connection.receive_long, data, socket, remote, local, now)
+        self._short_headers += ready or ()
+
+    def guard(self, connection: MultipathConnection, call: Callable[..., Any], *arguments: Any) -> Any:
+        """Call into a connection; whatever it raises closes that connection only."""
+        self.touch(connection)
+        try:
+            return call(*arguments)
+        except Exception as error:
+            self.internal_errors += 1
+            log.warning("connection %d is closed: internal error: %r", connection.id, error)
+            log.debug("where it happened", exc_info=True)
+            self._abort(connection)
+        return None
+
+    def _abort(self, connection: MultipathConnection) -> None:
+        try:
+            connection.close(error_code=H3ErrorCode.H3_INTERNAL_ERROR)
+        except Exception:
+            self._connection_lost(connection, "internal error")
+            self.remove(connection)
+
+    def _dispatch(self, event: tuple[Any, ...], now: float) -> None:
+        kind = event[0]
+        if kind == plane.LONG_HEADER:
+            _, socket, remote, local, data = event
+            self._long_header(socket, remote, local, data, now)
+        elif kind == plane.UNKNOWN:
+            _, socket, remote, local, data = event
+            self._unknown(socket, remote, local, data, now)
+        elif kind == plane.TOO_BIG:
+            self._answer(packet_too_big(event[2], event[3]))
+        elif kind == plane.UNREACHABLE:
+            self._answer(unreachable(event[1]))
+        elif kind != plane.DATAGRAM:  # those are of no registered context (RFC 9484, section 5): dropped
+            connection = self._connections.get(event[1].id)
+            if connection is not None:
+                self.guard(connection, connection.handle_event, event, now)
+
+    def _answer(self, packet: bytes | None) -> None:
+        if packet is not None:
+            self._packets.append(packet)
+
+    def _settle(self, now: float) -> None:
+        """Hand on the events of touched connections, collect what they send, renew their timers."""
+        while self._touched:
+            _, connection = self._touched.popitem()
+            while connection.id in self._connections:
+                event = connection.next_event()
+                if event is None:
+                    break
+                self.guard(connection, self._quic_event, connection, event, now)
+            if connection.id in self._connections:
+                self._flush(connection, now)
+                self._touched.pop(connection.id, None)
+
+    def _flush(self, connection: MultipathConnection, now: float) -> None:
+        self._datagrams += self.guard(connection, connection.flush, now) or ()
+        if connection.terminated:
+            self.remove(connection)
+            return
+        at = connection.next_timeout()
+        if at is None:
+            self._deadlines.pop(connection.id, None)
+        elif at != self._deadlines.get(connection.id):
+            self._deadlines[connection.id] = at
+            heapq.heappush(self._heap, (at, connection.id))
+
+    @abstractmethod
+    def _long_header(
+        self, socket: int, remote: Endpoint, local: Endpoint | None, data: bytes, now: float
+    ) -> None:
+        """A datagram that begins with a long header: find or make its connection."""
+
+    @abstractmethod
+    def _unknown(
+        self, socket: int, remote: Endpoint, local: Endpoint | None, data: bytes, now: float
+    ) -> None:
+        """A short header with a connection ID that nobody has."""
+
+    @abstractmethod
+    def _quic_event(self, connection: MultipathConnection, event: Any, now: float) -> None:
+        """An event of aioquic's or of multipath.events."""
+
+    @abstractmethod
+    def _connection_lost(self, connection: MultipathConnection, reason: str) -> None:
+        """The connection is gone without an orderly end."""
+
+    @abstractmethod
+    def _own_timeout(self) -> float | None:
+        """When the subclass's own timers want to fire."""
+
+    @abstractmethod
+    def _handle_own_timeout(self, now: float) -> None:
+        """Let the subclass's own timers fire."""

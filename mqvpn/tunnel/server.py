@@ -1,0 +1,292 @@
+"""ServerTunnel: every client's connection and CONNECT-IP session (RFC 9484) behind one engine.
+
+A datagram that does not decrypt leaves nothing behind; what does has 10 s to finish handshake and request; a
+refused request is answered by its status alone. Each session gets one inner address of each IP version and
+its route in the engine.
+"""
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address
+from typing import Any
+
+from mqvpn.connectip import events as connectip
+from mqvpn.connectip.error import Refused, StreamError
+from mqvpn.connectip.pool import Exhausted, Lease, Pool
+from mqvpn.connectip.request import Scope, check, compose_refusal, compose_response
+from mqvpn.connectip.session import Session
+from mqvpn.dataplane.engine import Engine
+from mqvpn.multipath import cids, seam
+from mqvpn.multipath.connection import MultipathConnection
+from mqvpn.tunnel import events, http3
+from mqvpn.tunnel.core import Endpoint, Tunnel
+from mqvpn.tunnel.invariants import VERSION_1, LongHeader, version_negotiation
+from mqvpn.wire.address import AddressRange, Network, RequestedAddress
+from mqvpn.wire.http3 import H3ErrorCode
+
+log = logging.getLogger(__name__)
+
+SETUP_TIMEOUT = 10.0  # seconds from a connection's first packet to its accepted request
+MAX_HALF_OPEN = 256  # connections without an accepted request
+MAX_REFUSALS = 4  # requests refused on one connection before it is closed
+MIN_INITIAL = 1200  # bytes, RFC 9000, section 14.1
+MIN_CID = 8  # bytes, RFC 9000, section 7.2: of a client's first Destination Connection ID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerOptions:
+    """What the server grants. `authorize`: a token's user, "" for the shared key, None: no such key."""
+
+    authorize: Callable[[bytes], str | None]
+    max_clients: int = 64
+    scheduler: str = "wlb"
+    max_path_id: int | None = 8
+    reset_key: bytes = field(default=b"", repr=False)
+
+
+@dataclass(slots=True)
+class Client:
+    """One connection, and its session once there is one."""
+
+    connection: MultipathConnection
+    cids: tuple[bytes, ...]
+    http3: http3.Http3 | None = None
+    stream_id: int | None = None
+    session: Session = field(default_factory=Session)
+    lease: Lease | None = None
+    user: str = ""
+    refusals: int = 0
+
+    @property
+    def addresses(self) -> tuple[Network, ...]:
+        """The inner addresses assigned to the client."""
+        return () if self.lease is None else tuple(entry.prefix for entry in self.lease.entries())
+
+
+class ServerTunnel(Tunnel):
+    """The server's side; poll() yields tunnel.events."""
+
+    def __init__(self, engine: Engine, options: ServerOptions, pool: Pool, configuration: Any) -> None:
+        super().__init__(engine)
+        self._options = options
+        self._pool = pool
+        self._configuration = configuration
+        self._clients: dict[int, Client] = {}
+        self._by_cid: dict[bytes, MultipathConnection] = {}
+        self._half_open: OrderedDict[int, float] = OrderedDict()  # connection -> when it has to be done
+
+    @property
+    def clients(self) -> list[Client]:
+        """Those whose tunnel is up."""
+        return [client for client in self._clients.values() if client.lease is not None]
+
+    @property
+    def active(self) -> int:
+        """How many tunnels are up."""
+        return self._pool.in_use
+
+    @property
+    def half_open(self) -> int:
+        """How many connections have no accepted request yet."""
+        return len(self._half_open)
+
+    def close(self, now: float) -> None:
+        """Close every connection; datagrams() and Engine.transmit() still have to carry it out."""
+        for client in list(self._clients.values()):
+            self._leave(client, "the server stops")
+            client.connection.close(H3ErrorCode.H3_NO_ERROR)
+            self.touch(client.connection)
+        self._settle(now)
+
+    def remove(self, connection: MultipathConnection) -> None:
+        client = self._clients.pop(connection.id, None)
+        if client is not None:
+            self._leave(client, "connection lost")
+            for cid in client.cids:
+                self._by_cid.pop(cid, None)
+        self._half_open.pop(connection.id, None)
+        super().remove(connection)
+
+    def _long_header(
+        self, socket: int, remote: Endpoint, local: Endpoint | None, data: bytes, now: float
+    ) -> None:
+        header = LongHeader.read(data)
+        if header is None:
+            return
+        connection = self._by_cid.get(header.destination)
+        if connection is not None:
+            self.receive_long(connection, data, socket, remote, local, now)
+        elif header.version != VERSION_1:
+            # RFC 9000, section 6.1: only for datagrams large enough to start a connection, so that the answer
+            # is smaller than the question; never for Version Negotiation itself.
+            if header.version and len(data) >= MIN_INITIAL:
+                self._datagrams.append((socket, remote, local, version_negotiation(header, (VERSION_1,))))
+        elif header.is_initial and len(data) >= MIN_INITIAL and len(header.destination) >= MIN_CID:
+            self._accept(header, socket, remote, local, data, now)
+
+    def _accept(
+        self,
+        header: LongHeader,
+        socket: int,
+        remote: Endpoint,
+        local: Endpoint | None,
+        data: bytes,
+        now: float,
+    ) -> None:
+        if len(self._half_open) >= MAX_HALF_OPEN:
+            return
+        connection = MultipathConnection(
+            engine=self.engine,
+            configuration=self._configuration,
+            max_path_id=self._options.max_path_id,
+            original_destination_connection_id=header.destination,
+            reset_key=self._options.reset_key,
+        )
+        self.add(connection)
+        self.receive_long(connection, data, socket, remote, local, now)
+        if not connection.handshake_started:  # it did not decrypt: as if nothing had come
+            self.remove(connection)
+            return
+        client = Client(connection, (header.destination, connection.host_cid))
+        self._clients[connection.id] = client
+        self._half_open[connection.id] = now + SETUP_TIMEOUT
+        for cid in client.cids:
+            self._by_cid[cid] = connection
+
+    def _unknown(
+        self, socket: int, remote: Endpoint, local: Endpoint | None, data: bytes, now: float
+    ) -> None:
+        if reset := cids.stateless_reset(self._options.reset_key, data):
+            self._datagrams.append((socket, remote, local, reset))
+
+    def _quic_event(self, connection: MultipathConnection, event: Any, now: float) -> None:
+        client = self._clients.get(connection.id)
+        if client is None:
+            return
+        if isinstance(event, seam.HandshakeCompleted):
+            client.http3 = http3.Http3(connection)
+        elif isinstance(event, seam.ConnectionTerminated):
+            self._leave(client, event.reason_phrase or f"connection closed ({event.error_code:#x})")
+        elif client.http3 is not None:
+            for found in client.http3.handle_event(event):
+                self._http3_event(client, client.http3, found)
+
+    def _connection_lost(self, connection: MultipathConnection, reason: str) -> None:
+        client = self._clients.get(connection.id)
+        if client is not None:
+            self._leave(client, reason)
+
+    def _http3_event(self, client: Client, http: http3.Http3, event: http3.Event) -> None:
+        match event:
+            case http3.HeadersReceived(stream_id=stream_id, headers=headers):
+                self._request(client, http, stream_id, headers)
+            case http3.DataReceived(data=data, ended=ended) if event.stream_id == client.stream_id:
+                try:
+                    for found in client.session.receive(data, ended):
+                        self._session_event(client, http, found)
+                except StreamError as error:
+                    http.reset(event.stream_id, error.code)
+                    self._leave(client, str(error))
+            case http3.StreamAborted(stream_id=stream_id) if stream_id == client.stream_id:
+                http.reset(stream_id, H3ErrorCode.H3_REQUEST_CANCELLED)
+                self._leave(client, "the client gave the tunnel up")
+
+    def _request(self, client: Client, http: http3.Http3, stream_id: int, headers: http3.Headers) -> None:
+        number = client.connection.id
+        try:
+            self._open(client, http, stream_id, headers)
+        except Refused as refused:
+            http.respond(stream_id, compose_refusal(refused), end=True)
+            self._events.append(events.ClientRefused(number, refused.status, refused.reason))
+            client.refusals += 1
+        except StreamError as error:
+            # RFC 9114, section 4.1.2: "For malformed requests, a server MAY send an HTTP response indicating
+            # the error prior to closing or resetting the stream."
+            http.respond(stream_id, compose_refusal(Refused(400, error.reason)), end=True)
+            self._events.append(events.ClientRefused(number, 400, error.reason))
+            client.refusals += 1
+        if client.refusals >= MAX_REFUSALS:
+            client.connection.close(H3ErrorCode.H3_EXCESSIVE_LOAD, reason_phrase="too many refused requests")
+
+    def _open(self, client: Client, http: http3.Http3, stream_id: int, headers: http3.Headers) -> None:
+        """Judge a request and open its tunnel; raises Refused or StreamError."""
+        request = check(headers)
+        user = self._options.authorize(request.token)
+        if user is None:
+            raise Refused(403, "no such key")
+        if client.stream_id is not None:
+            raise Refused(409, "this connection has a tunnel already")
+        if request.scope != Scope():
+            raise Refused(501, "only tunnels for every target and protocol are served")
+        if self.active >= self._options.max_clients:
+            raise Refused(503, f"MaxClients = {self._options.max_clients} is reached")
+        try:
+            client.lease = self._pool.allocate(user or None)
+        except Exhausted as exhausted:
+            raise Refused(503, str(exhausted)) from exhausted
+        client.user, client.stream_id = user, stream_id
+        self._half_open.pop(client.connection.id, None)
+        self._load(client)
+        http.respond(stream_id, compose_response())
+        routes = client.session.advertise(_everything(client.lease))
+        http.data(stream_id, client.session.assign(client.lease.entries()) + routes)
+
+    def _load(self, client: Client) -> None:
+        """Tell the engine whose packets are whose."""
+        plane = client.connection.engine_connection
+        plane.set_scheduler(self._options.scheduler)
+        plane.allow([], [(prefix.network_address.packed, prefix.prefixlen) for prefix in client.addresses])
+        if client.stream_id is not None:
+            plane.bind(client.stream_id // 4)
+        self._events.append(events.ClientJoined(client.connection.id, client.user, client.addresses))
+
+    def _session_event(self, client: Client, http: http3.Http3, event: connectip.Event) -> None:
+        if client.stream_id is None or client.lease is None:
+            return
+        match event:
+            case connectip.AddressesRequested(addresses=requests):
+                entries = client.lease.entries(_first(requests, 4), _first(requests, 6))
+                http.data(client.stream_id, client.session.assign(entries, answering=requests))
+            case connectip.Closed():
+                http.data(client.stream_id, b"", end=True)
+                self._leave(client, "the client closed the tunnel")
+
+    def _leave(self, client: Client, reason: str) -> None:
+        """The session is over: its addresses and routes are free. The connection may still be closing."""
+        lease, client.lease = client.lease, None
+        if lease is None:
+            return
+        self._pool.release(lease)
+        if not client.connection.terminated:
+            client.connection.engine_connection.unbind()
+            client.connection.engine_connection.allow([], [])
+            client.connection.close(H3ErrorCode.H3_NO_ERROR)
+        self._events.append(events.ClientLeft(client.connection.id, client.user, reason))
+
+    def _own_timeout(self) -> float | None:
+        return next(iter(self._half_open.values()), None)
+
+    def _handle_own_timeout(self, now: float) -> None:
+        while self._half_open:
+            number, at = next(iter(self._half_open.items()))
+            if at > now:
+                return
+            del self._half_open[number]
+            client = self._clients[number]
+            client.connection.close(H3ErrorCode.H3_REQUEST_INCOMPLETE, reason_phrase="no tunnel requested")
+            self.touch(client.connection)
+
+
+def _everything(lease: Lease) -> list[AddressRange]:
+    """The routes that are advertised: all of each IP version the client has an address of."""
+    ranges = [AddressRange(IPv4Address(0), IPv4Address(2**32 - 1))]
+    if lease.address6 is not None:
+        ranges.append(AddressRange(IPv6Address(0), IPv6Address(2**128 - 1)))
+    return ranges
+
+
+def _first(requests: tuple[RequestedAddress, ...], version: int) -> int:
+    """The ID of the first request for an address of this IP version; 0: there is none."""
+    return next((request.request_id for request in requests if request.prefix.version == version), 0)
