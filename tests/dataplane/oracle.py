@@ -149,7 +149,7 @@ def may_join(packets: list[bytes], uso: bool) -> bool:
     if sum(map(payload_length, packets)) + header_length(packets[0]) > 65535:
         return False
     again = split(joined(packets), payload_length(packets[0]))
-    if packets[0][0] >> 4 == 4 and checksum(packets[0][:at]):
+    if packets[0][0] >> 4 == 4 and any(checksum(packet[:at]) for packet in packets):
         return False
     return [comparable(packet) for packet in again] == [comparable(packet) for packet in packets]
 
