@@ -1,0 +1,1 @@
+"""Multipath VPN: MASQUE CONNECT-IP (RFC 9484) over Multipath QUIC."""

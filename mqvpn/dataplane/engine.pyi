@@ -1,0 +1,141 @@
+"""The engine: every 1-RTT packet of every connection (see engine.pyx). What Python sees of it."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from mqvpn.dataplane.packet import PacketBatch, PacketRefs
+from mqvpn.dataplane.udp import Bursts, Datagrams
+
+Endpoint = tuple[str, int]
+Prefix = tuple[bytes, int]
+
+# Event kinds: the first item of each tuple that Engine.events() returns, and what follows it.
+LONG_HEADER: int  # socket, remote, local, data: a datagram that begins with a long header, whole
+EARLY: int  # connection, socket, remote, local, data: 1-RTT packet, no receive keys yet
+UNKNOWN: int  # socket, remote, local, data: short header, unknown connection ID; at most 100 a second
+CONTROL: int  # connection, path, frames
+TOKEN: int  # connection, token, acked
+PATH_NEW: int  # connection, path, socket, remote, local: first packet on a path that is not open here
+PATH_ADDRESS: int  # connection, path, socket, remote, local: its newest packet came from elsewhere
+PATH_SUSPECT: int  # connection, path
+PATH_ALIVE: int  # connection, path
+KEY_PHASE: int  # connection, generation now in use; install generation + 1 for both directions
+ERROR: int  # connection, transport error code, frame type, reason
+DATAGRAM: int  # connection, payload: unbound stream or unknown context; at most 100 a second
+TOO_BIG: int  # connection, packet, mtu; rate-limited
+UNREACHABLE: int  # packet; rate-limited
+RESET: int  # connection: a stateless reset token of its peer was received
+
+RECEIVE: int
+SEND: int
+AES_128_GCM: int
+AES_256_GCM: int
+CHACHA20_POLY1305: int
+ANY_PATH: int
+OVERHEAD: int  # bytes that a UDP payload needs around an IP packet (quarter stream ID below 64)
+
+class PathStats(NamedTuple):
+    """One path in figures: seconds, bytes, packets, bytes per second."""
+
+    srtt: float
+    rttvar: float
+    min_rtt: float
+    latest_rtt: float
+    pto: float
+    cwnd: int
+    in_flight: int
+    delivery_rate: float
+    mtu: int
+    tx_bytes: int
+    rx_bytes: int
+    tx_packets: int
+    rx_packets: int
+    acked: int
+    lost: int
+    usable: bool
+    suspect: bool
+
+class Connection:
+    @property
+    def id(self) -> int: ...
+    @property
+    def last_received(self) -> float:
+        """When the last authenticated packet came, on any path; 0.0: none yet."""
+    def set_keys(
+        self, direction: int, generation: int, suite: int, key: bytes, iv: bytes, hp: bytes
+    ) -> None:
+        """Install the 1-RTT keys of a key update generation (0 is the first); hp only matters for 0."""
+    def set_peer(
+        self, ack_delay_exponent: int, max_ack_delay: float, max_datagram_frame_size: int, max_udp_payload: int
+    ) -> None: ...
+    def set_reset_tokens(self, tokens: Sequence[bytes]) -> None:
+        """The stateless reset tokens of the peer's connection IDs in use (client side; RESET event)."""
+    def add_cid(self, cid: bytes, path_id: int) -> None:
+        """Packets that carry this connection ID (8 bytes, one of ours) belong to path_id."""
+    def del_cid(self, cid: bytes) -> None: ...
+    def open_path(self, path_id: int, socket: int, remote: Endpoint, local: Endpoint | None, dcid: bytes) -> None: ...
+    def set_path(
+        self,
+        path_id: int,
+        *,
+        validated: bool | None = None,
+        usable: bool | None = None,
+        backup: bool | None = None,
+        mtu: int | None = None,
+    ) -> None:
+        """validated lifts the anti-amplification limit; usable lets IP packets be scheduled on it;
+        backup: only when no other path works; mtu: UDP payload bytes proven."""
+    def set_dcid(self, path_id: int, dcid: bytes) -> None: ...
+    def set_address(
+        self, path_id: int, socket: int, remote: Endpoint, local: Endpoint | None, *, reset: bool
+    ) -> None:
+        """The path moved; reset starts RTT and congestion control anew (RFC 9000, section 9.4)."""
+    def abandon_path(self, path_id: int) -> None:
+        """Send nothing more there; control data in flight comes back as TOKEN ... False. Late packets still open."""
+    def forget_path(self, path_id: int) -> None: ...
+    def bind(self, quarter_stream_id: int) -> None:
+        """DATAGRAMs of this request stream with Context ID 0 are IP packets from now on."""
+    def unbind(self) -> None: ...
+    def allow(self, local: Sequence[Prefix], remote: Sequence[Prefix]) -> None:
+        """local: inner addresses of this end (sources sent, destinations received); remote: the peer's
+        (sources received; on a server also the route to this connection). Empty: no check, no route.
+        Raises ValueError if a remote host address already leads to another connection."""
+    def send(self, frames: bytes, path_id: int = -1, token: int = 0, pad_to: int = 0) -> None:
+        """Queue the frames of one ack-eliciting packet ahead of all IP packets. token != 0 comes back as TOKEN."""
+    def room(self) -> int:
+        """Bytes of frames the engine will take now (0 while its queue is full)."""
+    def close_now(self, frames: bytes, path_id: int = -1) -> None:
+        """Send CONNECTION_CLOSE frames on the path, and no IP packet ever after."""
+    def path(self, path_id: int) -> PathStats: ...
+    def path_ids(self) -> list[int]: ...
+    def largest_pto(self) -> float: ...
+    def set_scheduler(self, name: str) -> None: ...
+    def set_keep_alive(self, seconds: float) -> None: ...
+    def counters(self) -> tuple[int, int, int, int]:
+        """IP packets and bytes sent to the peer, then received from it."""
+    def queued(self) -> tuple[int, int]:
+        """IP packets (super packets count once) and bytes waiting to be sent."""
+    def close(self) -> None:
+        """Forget the connection: its IDs, routes, queues."""
+
+class Engine:
+    def __init__(self, *, is_server: bool) -> None: ...
+    def connection(self, *, is_client: bool) -> Connection: ...
+    def set_default(self, connection: Connection | None) -> None:
+        """Client: where packets from the TUN go."""
+    def receive(self, datagrams: Datagrams, out: PacketRefs, now: float) -> None:
+        """Open a receive batch in place: IP packets into out (valid until the next receive), the rest as events."""
+    def receive_one(
+        self, data: bytes, socket: int, remote: Endpoint, local: Endpoint | None, out: PacketRefs, now: float
+    ) -> None:
+        """One short-header packet: the tail of a coalesced datagram, or one kept since before the keys."""
+    def from_tun(self, packets: PacketBatch, now: float) -> None:
+        """Take packets read from the TUN and queue them by session and flow."""
+    def transmit(self, bursts: Bursts, now: float) -> int:
+        """Fill bursts with what may be sent now; returns how many. Call, send, repeat while > 0."""
+    def next_timeout(self) -> float | None: ...
+    def timeout(self, now: float) -> None: ...
+    def events(self) -> list[tuple]:  # type: ignore[type-arg]
+        """All events since the last call, oldest first."""
+    def drops(self) -> list[int]:
+        """Packets given up so far, indexed by wire.drop.Drop."""

@@ -1,0 +1,183 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""The engine: every 1-RTT packet of every connection. It does no I/O and reads no clock.
+
+Its parts, in the order a packet meets them: `receive` (protection, frames), `ranges` and `recovery` (what was
+received and sent), `inner` (IP packets and sessions), `flow` (the queue), `schedule` (which path), `transmit`
+(bursts), `timers`; `table` finds connections and keeps events; `state.pxd` shows all structures.
+This module is its face to Python: an Engine, its Connections, and events as tuples (engine.pyi).
+"""
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy, memset
+from mqvpn.dataplane.inner cimport packet_accept
+from mqvpn.dataplane.packet cimport PacketBatch, PacketRefs
+from mqvpn.dataplane.receive cimport receive_slot
+from mqvpn.dataplane.session cimport Connection as Compiled
+from mqvpn.dataplane.state cimport *
+from mqvpn.dataplane.table cimport conn_ready, conn_take, event_data
+from mqvpn.dataplane.timers cimport conn_deadline, conn_timeout
+from mqvpn.dataplane.transmit cimport output_t, serve
+from mqvpn.dataplane.udp cimport (
+    Bursts, Datagrams, datagram_t, endpoint_from_python, endpoint_to_python)
+
+from mqvpn.dataplane.crypto import AES_128_GCM, AES_256_GCM, CHACHA20_POLY1305
+from mqvpn.dataplane.session import Connection, PathStats
+
+LONG_HEADER = EVENT_LONG_HEADER
+EARLY = EVENT_EARLY
+UNKNOWN = EVENT_UNKNOWN
+CONTROL = EVENT_CONTROL
+TOKEN = EVENT_TOKEN
+PATH_NEW = EVENT_PATH_NEW
+PATH_ADDRESS = EVENT_PATH_ADDRESS
+PATH_SUSPECT = EVENT_PATH_SUSPECT
+PATH_ALIVE = EVENT_PATH_ALIVE
+KEY_PHASE = EVENT_KEY_PHASE
+ERROR = EVENT_ERROR
+DATAGRAM = EVENT_DATAGRAM
+TOO_BIG = EVENT_TOO_BIG
+UNREACHABLE = EVENT_UNREACHABLE
+RESET = EVENT_RESET
+
+RECEIVE = 0
+SEND = 1
+ANY_PATH = ANY
+OVERHEAD = 1 + CID_BYTES + 4 + 3 + 16   # short header, DATAGRAM with quarter stream ID and context, tag
+
+cdef enum:
+    KEPT_BYTES = 2048           # a packet handed to receive_one()
+    KEPT = 16                   # of them whose IP packets stay valid
+
+
+cdef object bytes_of(event_t* event):
+    return (<char*>event_data(event))[:event.length]
+
+
+cdef object event_to_python(event_t* e):
+    """One record as the tuple that engine.pyi describes."""
+    cdef int kind = e.kind
+    if kind == EVENT_TOKEN:
+        return (kind, e.conn, e.a, e.b != 0)
+    if kind == EVENT_CONTROL:
+        return (kind, e.conn, e.path, bytes_of(e))
+    if kind == EVENT_LONG_HEADER or kind == EVENT_UNKNOWN:
+        return (kind, e.socket, endpoint_to_python(&e.remote), endpoint_to_python(&e.local), bytes_of(e))
+    if kind == EVENT_EARLY:
+        return (kind, e.conn, e.socket, endpoint_to_python(&e.remote), endpoint_to_python(&e.local), bytes_of(e))
+    if kind == EVENT_PATH_NEW or kind == EVENT_PATH_ADDRESS:
+        return (kind, e.conn, e.path, e.socket, endpoint_to_python(&e.remote), endpoint_to_python(&e.local))
+    if kind == EVENT_PATH_SUSPECT or kind == EVENT_PATH_ALIVE:
+        return (kind, e.conn, e.path)
+    if kind == EVENT_ERROR:
+        return (kind, e.conn, e.a, e.b, bytes_of(e).decode("ascii"))
+    if kind == EVENT_KEY_PHASE:
+        return (kind, e.conn, e.a)
+    if kind == EVENT_DATAGRAM:
+        return (kind, e.conn, bytes_of(e))
+    if kind == EVENT_TOO_BIG:
+        return (kind, e.conn, bytes_of(e), e.a)
+    if kind == EVENT_UNREACHABLE:
+        return (kind, bytes_of(e))
+    return (kind, e.conn)
+
+
+cdef class Engine:
+    def __cinit__(self, *, bint is_server):
+        self.core.is_server = is_server
+        self.kept = <uint8_t*>calloc(KEPT, KEPT_BYTES)
+        if self.kept == NULL:
+            raise MemoryError
+        self.next_id = 0
+
+    def __dealloc__(self):
+        # Connections hold a reference to their engine: when this runs, none is left.
+        free(self.core.conns)
+        free(self.core.deadlines)
+        free(self.core.cids)
+        free(self.core.routes)
+        free(self.core.arena)
+        free(self.kept)
+
+    def connection(self, *, bint is_client):
+        return Compiled(self, is_client=is_client)
+
+    def set_default(self, Compiled connection):
+        self.core.default_conn = connection.conn if connection is not None else NULL
+
+    def receive(self, Datagrams datagrams, PacketRefs out, double now):
+        cdef sink_t sink
+        cdef int i
+        sink.items, sink.count, sink.capacity = out.items, &out.count, out.capacity
+        for i in range(datagrams.count):
+            receive_slot(&self.core, &datagrams.items[i], &sink, now)
+
+    def receive_one(self, bytes data, int socket, remote, local, PacketRefs out, double now):
+        cdef datagram_t slot
+        cdef sink_t sink
+        if len(data) > KEPT_BYTES:
+            self.core.drops[DROP_TOO_BIG] += 1
+            return
+        memset(&slot, 0, sizeof(datagram_t))
+        endpoint_from_python(&slot.remote, remote)
+        endpoint_from_python(&slot.local, local)
+        slot.socket = <uint8_t>socket
+        slot.data = self.kept + KEPT_BYTES * (self.kept_next % KEPT)
+        slot.length = <uint32_t>len(data)
+        slot.segment = <uint16_t>slot.length
+        self.kept_next += 1
+        memcpy(slot.data, <char*>data, slot.length)
+        sink.items, sink.count, sink.capacity = out.items, &out.count, out.capacity
+        receive_slot(&self.core, &slot, &sink, now)
+
+    def from_tun(self, PacketBatch packets, double now):
+        cdef int i
+        for i in range(packets.count):
+            packet_accept(&self.core, packets.items[i], now)
+        packets.count = 0
+
+    def transmit(self, Bursts bursts, double now):
+        cdef output_t out
+        cdef conn_t* conn
+        cdef bint done = True
+        bursts.count = 0
+        out.core, out.items, out.count = &self.core, bursts.items, 0
+        out.capacity, out.now = bursts.capacity, now
+        while done:
+            conn = conn_take(&self.core)
+            if conn == NULL:
+                break
+            done = serve(&out, conn)
+            if not done:
+                conn_ready(&self.core, conn)
+            self.core.deadlines[conn.id] = conn_deadline(conn, now)
+        bursts.count = out.count
+        return out.count
+
+    def next_timeout(self):
+        cdef uint32_t i
+        cdef double first = 0.0, at
+        for i in range(self.core.conn_capacity):
+            at = self.core.deadlines[i]
+            if at != 0.0 and (first == 0.0 or at < first):
+                first = at
+        return first if first != 0.0 else None
+
+    def timeout(self, double now):
+        cdef uint32_t i
+        for i in range(self.core.conn_capacity):
+            if self.core.deadlines[i] != 0.0 and self.core.deadlines[i] <= now and self.core.conns[i] != NULL:
+                conn_timeout(&self.core, self.core.conns[i], now)
+
+    def events(self):
+        cdef list found = []
+        cdef uint32_t at = 0
+        cdef event_t* event
+        while at < self.core.arena_used:
+            event = <event_t*>(self.core.arena + at)
+            found.append(event_to_python(event))
+            at += event.size
+        self.core.arena_used = 0
+        return found
+
+    def drops(self):
+        cdef int i
+        return [self.core.drops[i] for i in range(DROPS)]

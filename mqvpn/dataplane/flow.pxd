@@ -1,0 +1,45 @@
+# Fair queueing with CoDel: the packets that wait for one connection, by flow.
+from libc.stdint cimport int32_t, int8_t, uint8_t, uint16_t, uint32_t, uint64_t
+from mqvpn.dataplane.packet cimport packet_t
+
+cdef enum:
+    FLOW_QUANTUM = 16384            # bytes a flow may send before it is the next one's turn
+
+cdef struct flow_t:
+    flow_t* chain                   # next in its hash bucket
+    flow_t* before                  # round of flows that have packets
+    flow_t* after
+    packet_t* head
+    packet_t* tail
+    uint64_t key                    # hash of addresses, protocol and ports
+    uint64_t bytes                  # waiting
+    double last_sent                # 0: never
+    double placed                   # when the scheduler last chose its path
+    double window                   # start of the current rate window, and bytes sent in it
+    double rate                     # bytes per second, of the windows before
+    uint32_t volume
+    int32_t deficit
+    int8_t slot                     # path slot it is pinned to; -1: none
+    # CoDel (RFC 8289)
+    double first_above
+    double drop_next
+    uint32_t drops
+    bint dropping
+
+cdef struct queue_t:
+    flow_t** buckets                # NULL until the first packet
+    uint32_t bucket_count
+    uint32_t flow_count
+    flow_t* first                   # whose turn it is
+    uint32_t active                 # flows in the round
+    uint64_t bytes                  # IP bytes waiting
+    uint64_t memory                 # what their buffers occupy
+    uint32_t packets
+    double swept                    # when idle flows were last forgotten
+
+cdef uint64_t flow_key(const packet_t* packet) noexcept nogil
+cdef int queue_add(queue_t* queue, packet_t* packet, uint64_t* drops) noexcept nogil
+cdef packet_t* queue_head(queue_t* queue, flow_t* flow, double target, double now, uint64_t* drops) noexcept nogil
+cdef void queue_sent(queue_t* queue, flow_t* flow, uint32_t size, double now) noexcept nogil
+cdef void queue_pop(queue_t* queue, flow_t* flow) noexcept nogil
+cdef void queue_clear(queue_t* queue) noexcept nogil

@@ -1,0 +1,314 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""The queue of one connection: flows take turns (deficit round robin), each kept short by CoDel.
+
+RFC 8290 (FQ-CoDel) and RFC 8289 (CoDel). A TUN device gives no back-pressure, so this is where inner congestion is
+told to the inner senders: a packet that waited too long is CE-marked (ECN) or dropped from the head. Of a super
+packet only one segment is dropped, as a router would. Memory is bounded by client; every drop has its reason.
+"""
+from libc.math cimport sqrt
+from libc.stdlib cimport calloc, free
+from libc.string cimport memset
+from mqvpn.dataplane.headers cimport headers_read, headers_t, load16, store16
+from mqvpn.dataplane.packet cimport packet_free
+from mqvpn.dataplane.segment cimport segment_done, segment_write
+
+cdef enum:
+    BUCKETS_FIRST = 16
+    BUCKETS_MOST = 2048
+    FLOWS_MOST = 4096
+    QUEUE_PACKETS = 8192
+    QUEUE_BYTES = 8 * 1024 * 1024
+    QUEUE_MEMORY = 32 * 1024 * 1024
+    SMALL_MEMORY = 2304             # what a small packet occupies, and a large one
+    LARGE_MEMORY = 67712
+    DROP_QUEUE_FULL = 7             # wire.drop.Drop
+    DROP_QUEUE_DELAY = 8
+    DROP_NO_MEMORY = 20
+
+cdef double INTERVAL = 0.1          # RFC 8289, section 4.2
+cdef double IDLE = 60.0             # a flow that sent nothing this long is forgotten
+cdef double SWEEP = 10.0
+cdef double RATE_STEP = 0.25        # flow rates are averaged over windows of this length
+
+cdef uint8_t scratch[66000]         # where a segment that CoDel drops is cut to
+
+
+cdef inline uint64_t mix(uint64_t h, uint64_t value) noexcept nogil:
+    h = (h ^ value) * <uint64_t>0x9e3779b97f4a7c15
+    return h ^ (h >> 29)
+
+
+cdef uint64_t flow_key(const packet_t* packet) noexcept nogil:
+    """Hash of addresses, protocol and, but for fragments, ports."""
+    cdef headers_t headers
+    cdef const uint8_t* p = packet.data
+    cdef uint64_t h = packet.version
+    cdef uint32_t i, at = 12 if packet.version == 4 else 8, size = 8 if packet.version == 4 else 32
+    for i in range(at, at + size, 2):
+        h = mix(h, load16(p + i))
+    if not headers_read(p, packet.length, &headers):
+        return h
+    h = mix(h, headers.protocol)
+    if not headers.fragment and (headers.protocol == 6 or headers.protocol == 17) and headers.length > headers.ip_length:
+        h = mix(h, <uint64_t>load16(p + headers.ip_length) << 16 | load16(p + headers.ip_length + 2))
+    return h
+
+
+cdef inline uint64_t memory_of(const packet_t* packet) noexcept nogil:
+    return SMALL_MEMORY if packet.small else LARGE_MEMORY
+
+
+# The table of flows.
+
+cdef flow_t* find(queue_t* queue, uint64_t key) noexcept nogil:
+    cdef flow_t* flow
+    if queue.buckets == NULL:
+        return NULL
+    flow = queue.buckets[key & (queue.bucket_count - 1)]
+    while flow != NULL and flow.key != key:
+        flow = flow.chain
+    return flow
+
+
+cdef bint resize(queue_t* queue, uint32_t count) noexcept nogil:
+    cdef flow_t** buckets = <flow_t**>calloc(count, sizeof(flow_t*))
+    cdef flow_t* flow
+    cdef flow_t* following
+    cdef uint32_t i
+    if buckets == NULL:
+        return False
+    for i in range(queue.bucket_count):
+        flow = queue.buckets[i]
+        while flow != NULL:
+            following = flow.chain
+            flow.chain = buckets[flow.key & (count - 1)]
+            buckets[flow.key & (count - 1)] = flow
+            flow = following
+    free(queue.buckets)
+    queue.buckets = buckets
+    queue.bucket_count = count
+    return True
+
+
+cdef void sweep(queue_t* queue, double now) noexcept nogil:
+    """Forget flows that have been idle for long."""
+    cdef flow_t** link
+    cdef flow_t* flow
+    cdef uint32_t i
+    queue.swept = now
+    for i in range(queue.bucket_count):
+        link = &queue.buckets[i]
+        while link[0] != NULL:
+            flow = link[0]
+            if flow.head == NULL and now - flow.last_sent > IDLE:
+                link[0] = flow.chain
+                free(flow)
+                queue.flow_count -= 1
+            else:
+                link = &flow.chain
+
+
+cdef flow_t* obtain(queue_t* queue, uint64_t key, double now) noexcept nogil:
+    """The flow of this key, made if need be; a full table makes flows share. NULL: no memory."""
+    cdef flow_t* flow = find(queue, key)
+    cdef uint32_t i
+    if flow != NULL:
+        return flow
+    if queue.flow_count and now - queue.swept > SWEEP:
+        sweep(queue, now)
+    if queue.flow_count >= queue.bucket_count and queue.bucket_count < BUCKETS_MOST:
+        if not resize(queue, queue.bucket_count * 2 if queue.bucket_count else BUCKETS_FIRST):
+            return NULL
+    i = key & (queue.bucket_count - 1)
+    if queue.flow_count >= FLOWS_MOST and queue.buckets[i] != NULL:
+        return queue.buckets[i]
+    flow = <flow_t*>calloc(1, sizeof(flow_t))
+    if flow == NULL:
+        return NULL
+    flow.key = key
+    flow.slot = -1
+    flow.window = now
+    flow.chain = queue.buckets[i]
+    queue.buckets[i] = flow
+    queue.flow_count += 1
+    return flow
+
+
+# The round of flows that have packets.
+
+cdef inline void join(queue_t* queue, flow_t* flow) noexcept nogil:
+    """A flow that was empty goes first, with one quantum: sparse flows do not wait (RFC 8290, section 4.1)."""
+    flow.deficit = FLOW_QUANTUM
+    queue.active += 1
+    if queue.first == NULL:
+        flow.before = flow.after = flow
+    else:
+        flow.after = queue.first
+        flow.before = queue.first.before
+        flow.before.after = flow
+        flow.after.before = flow
+    queue.first = flow
+
+
+cdef inline void leave(queue_t* queue, flow_t* flow) noexcept nogil:
+    queue.active -= 1
+    flow.dropping = False
+    flow.first_above = 0.0
+    if flow.after == flow:
+        queue.first = NULL
+        return
+    flow.before.after = flow.after
+    flow.after.before = flow.before
+    if queue.first == flow:
+        queue.first = flow.after
+
+
+cdef void queue_pop(queue_t* queue, flow_t* flow) noexcept nogil:
+    """Remove the head packet of a flow (sent whole, or dropped) and free it."""
+    cdef packet_t* packet = flow.head
+    flow.head = packet.next
+    queue.packets -= 1
+    queue.memory -= memory_of(packet)
+    queue.bytes -= packet.length
+    flow.bytes -= packet.length
+    packet_free(packet)
+    if flow.head == NULL:
+        flow.tail = NULL
+        leave(queue, flow)
+
+
+cdef int queue_add(queue_t* queue, packet_t* packet, uint64_t* drops) noexcept nogil:
+    """Take a packet; makes room by dropping from the longest flow. Returns 0, -1 if this one was not taken."""
+    cdef flow_t* flow = obtain(queue, flow_key(packet), packet.arrived)
+    if flow == NULL:
+        drops[DROP_NO_MEMORY] += 1
+        packet_free(packet)
+        return -1
+    while queue.packets and (queue.packets >= QUEUE_PACKETS or queue.bytes + packet.length > QUEUE_BYTES
+                             or queue.memory + memory_of(packet) > QUEUE_MEMORY):
+        drop_longest(queue, drops)
+    packet.next = NULL
+    if flow.head == NULL:
+        flow.head = packet
+        join(queue, flow)
+    else:
+        flow.tail.next = packet
+    flow.tail = packet
+    flow.bytes += packet.length
+    queue.bytes += packet.length
+    queue.memory += memory_of(packet)
+    queue.packets += 1
+    return 0
+
+
+cdef void drop_longest(queue_t* queue, uint64_t* drops) noexcept nogil:
+    cdef flow_t* longest = queue.first
+    cdef flow_t* flow = queue.first.after
+    while flow != queue.first:
+        if flow.bytes > longest.bytes:
+            longest = flow
+        flow = flow.after
+    drops[DROP_QUEUE_FULL] += 1
+    queue_pop(queue, longest)
+
+
+# CoDel.
+
+cdef bint mark_ce(packet_t* packet) noexcept nogil:
+    """Set Congestion Experienced if the sender speaks ECN (RFC 3168, section 5)."""
+    cdef uint8_t* p = packet.data
+    cdef uint32_t total
+    if packet.version == 6:
+        if not p[1] & 0x30:
+            return False
+        p[1] |= 0x30
+        return True
+    if not p[1] & 3:
+        return False
+    total = (~load16(p + 10) & 0xffff) + (~load16(p) & 0xffff)     # RFC 1624: take out the old word, add the new
+    p[1] |= 3
+    total += load16(p)
+    total = (total & 0xffff) + (total >> 16)
+    total = (total & 0xffff) + (total >> 16)
+    store16(p + 10, ~total & 0xffff)
+    return True
+
+
+cdef bint over_target(flow_t* flow, double target, double now) noexcept nogil:
+    """The head has waited longer than target, for an interval by now, and it is not alone."""
+    if now - flow.head.arrived < target or flow.head == flow.tail:
+        flow.first_above = 0.0
+        return False
+    if flow.first_above == 0.0:
+        flow.first_above = now + INTERVAL
+        return False
+    return now >= flow.first_above
+
+
+cdef bint drop_due(flow_t* flow, double target, double now) noexcept nogil:
+    """CoDel's decision for the head packet (RFC 8289, section 5.5)."""
+    cdef bint over = over_target(flow, target, now)
+    if flow.dropping:
+        if not over:
+            flow.dropping = False
+            return False
+        if now < flow.drop_next:
+            return False
+        flow.drops += 1
+        flow.drop_next += INTERVAL / sqrt(flow.drops)
+        return True
+    if not over:
+        return False
+    flow.dropping = True
+    flow.drops = flow.drops - 2 if flow.drops > 2 and now - flow.drop_next < 16 * INTERVAL else 1
+    flow.drop_next = now + INTERVAL / sqrt(flow.drops)
+    return True
+
+
+cdef packet_t* queue_head(queue_t* queue, flow_t* flow, double target, double now, uint64_t* drops) noexcept nogil:
+    """The packet to send next from this flow, after CoDel; NULL: the flow is empty (and has left the round)."""
+    cdef packet_t* packet
+    while flow.head != NULL:
+        packet = flow.head
+        if packet.cursor or not drop_due(flow, target, now) or mark_ce(packet):
+            return packet
+        drops[DROP_QUEUE_DELAY] += 1
+        if packet.gso_size:
+            segment_write(packet, scratch)
+            if not segment_done(packet):
+                return packet
+        queue_pop(queue, flow)
+    return NULL
+
+
+cdef void queue_sent(queue_t* queue, flow_t* flow, uint32_t size, double now) noexcept nogil:
+    """size bytes of the flow went out: its deficit, its rate, and the turn passes when the deficit is used."""
+    cdef double elapsed = now - flow.window
+    flow.last_sent = now
+    flow.volume += size
+    if elapsed > RATE_STEP:
+        flow.rate = (flow.rate + flow.volume / elapsed) / 2 if elapsed < 2 * RATE_STEP else flow.volume / elapsed
+        flow.volume = 0
+        flow.window = now
+    flow.deficit -= <int32_t>size
+    if flow.deficit <= 0:
+        flow.deficit += FLOW_QUANTUM
+        if queue.first == flow:
+            queue.first = flow.after
+
+
+cdef void queue_clear(queue_t* queue) noexcept nogil:
+    """Free everything."""
+    cdef flow_t* flow
+    cdef flow_t* following
+    cdef uint32_t i
+    while queue.first != NULL:
+        queue_pop(queue, queue.first)
+    for i in range(queue.bucket_count):
+        flow = queue.buckets[i]
+        while flow != NULL:
+            following = flow.chain
+            free(flow)
+            flow = following
+    free(queue.buckets)
+    memset(queue, 0, sizeof(queue_t))

@@ -1,0 +1,159 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""IP packets and the HTTP datagrams that carry them: who may send what to whom.
+
+RFC 9484, sections 4.7 (addresses), 6 (Context ID 0) and 11 (source validation, BCP 38); RFC 9297, section 2.1.
+Nothing here ends a connection: a packet that may not pass is dropped under its reason.
+"""
+from libc.string cimport memcmp, memcpy, memset
+from mqvpn.dataplane.flow cimport queue_add
+from mqvpn.dataplane.headers cimport load16
+from mqvpn.dataplane.packet cimport packet_free
+from mqvpn.dataplane.state cimport *
+from mqvpn.dataplane.table cimport (
+    conn_ready, event_allowed, event_bytes, route_find)
+from mqvpn.dataplane.varint cimport get_varint
+
+cdef enum:
+    QUOTED = 1300                   # bytes of an undeliverable packet told to Python: enough for an ICMP error
+
+
+cdef struct addresses_t:
+    uint8_t source[16]
+    uint8_t destination[16]
+
+
+cdef inline void map_v4(uint8_t* out, const uint8_t* ip) noexcept nogil:
+    memset(out, 0, 10)
+    out[10] = out[11] = 0xff
+    memcpy(out + 12, ip, 4)
+
+
+cdef inline bint link_local(const uint8_t* ip) noexcept nogil:
+    """fe80::/10, ff01::/16 and ff02::/16, 169.254.0.0/16: of one link, never forwarded."""
+    if ip[0] == 0xfe and (ip[1] & 0xc0) == 0x80:
+        return True
+    if ip[0] == 0xff and ((ip[1] & 0x0f) <= 2):
+        return True
+    return ip[10] == 0xff and ip[11] == 0xff and ip[12] == 169 and ip[13] == 254 and ip[0] == 0 and ip[9] == 0
+
+
+cdef int read_addresses(const uint8_t* p, uint32_t length, addresses_t* out) noexcept nogil:
+    """Source and destination of an IP packet; ANY if it may go on, else the drop reason."""
+    if length < 20:
+        return DROP_TOO_SHORT
+    if p[0] >> 4 == 4:
+        if load16(p + 2) != length or (p[0] & 15) < 5:
+            return DROP_NOT_IP
+        if p[8] == 0:
+            return DROP_HOP_LIMIT
+        map_v4(out.source, p + 12)
+        map_v4(out.destination, p + 16)
+        return ANY
+    if p[0] >> 4 != 6:
+        return DROP_NOT_IP
+    if length < 40:
+        return DROP_TOO_SHORT
+    if <uint32_t>load16(p + 4) + 40 != length:
+        return DROP_NOT_IP
+    if p[7] == 0:
+        return DROP_HOP_LIMIT
+    memcpy(out.source, p + 8, 16)
+    memcpy(out.destination, p + 24, 16)
+    return ANY
+
+
+cdef bint within(const prefix_t* prefixes, uint32_t count, const uint8_t* ip) noexcept nogil:
+    """Whether ip lies in one of the prefixes; True when there are none to check."""
+    cdef uint32_t i, whole, rest
+    if count == 0:
+        return True
+    for i in range(count):
+        whole = prefixes[i].length >> 3
+        rest = prefixes[i].length & 7
+        if memcmp(prefixes[i].ip, ip, whole) == 0 and (
+                rest == 0 or ((prefixes[i].ip[whole] ^ ip[whole]) >> (8 - rest)) == 0):
+            return True
+    return False
+
+
+cdef void deliver(core_t* core, conn_t* conn, uint8_t* p, uint32_t length, sink_t* sink) noexcept nogil:
+    """An IP packet from the peer: checked, then handed on for the TUN."""
+    cdef addresses_t addresses
+    cdef int reason = read_addresses(p, length, &addresses)
+    if reason == ANY:
+        if link_local(addresses.source) or link_local(addresses.destination):
+            reason = DROP_LINK_LOCAL
+        elif not within(conn.remote, conn.remote_count, addresses.source):
+            reason = DROP_SOURCE_NOT_ASSIGNED
+        elif not within(conn.local, conn.local_count, addresses.destination):
+            reason = DROP_NO_ROUTE
+        elif sink.count[0] >= sink.capacity:
+            reason = DROP_QUEUE_FULL
+    if reason != ANY:
+        core.drops[reason] += 1
+        return
+    sink.items[sink.count[0]].data = p
+    sink.items[sink.count[0]].length = length
+    sink.count[0] += 1
+    conn.ip_received += 1
+    conn.ip_received_bytes += length
+
+
+cdef void datagram_received(core_t* core, conn_t* conn, uint8_t* data, uint32_t length, sink_t* sink, double now) noexcept nogil:
+    """The payload of a DATAGRAM frame: quarter stream ID, Context ID, then for context 0 an IP packet."""
+    cdef const uint8_t* end = data + length
+    cdef const uint8_t* at
+    cdef uint64_t stream = 0, context = 0
+    at = get_varint(data, end, &stream)
+    at = get_varint(at, end, &context)
+    if at == NULL:
+        core.drops[DROP_TOO_SHORT] += 1
+        return
+    if context == 0 and <int64_t>stream == conn.quarter_stream:
+        deliver(core, conn, <uint8_t*>at, <uint32_t>(end - at), sink)
+        return
+    core.drops[DROP_UNKNOWN_CONTEXT if context else DROP_UNKNOWN_STREAM] += 1
+    if event_allowed(core, now):
+        event_bytes(core, EVENT_DATAGRAM, conn, data, length)
+
+
+cdef conn_t* owner_of(core_t* core, packet_t* packet, int* reason, double now) noexcept nogil:
+    """The connection that a packet from the TUN goes to; NULL with the reason why there is none."""
+    cdef addresses_t addresses
+    cdef conn_t* conn = core.default_conn
+    reason[0] = read_addresses(packet.data, packet.length, &addresses)
+    if reason[0] != ANY:
+        return NULL
+    if link_local(addresses.source) or link_local(addresses.destination):
+        reason[0] = DROP_LINK_LOCAL
+        return NULL
+    if core.is_server:
+        conn = route_find(core, addresses.destination)
+        if conn == NULL:
+            reason[0] = DROP_NO_ROUTE
+            if event_allowed(core, now):
+                event_bytes(core, EVENT_UNREACHABLE, NULL, packet.data,
+                            packet.length if packet.length < QUOTED else QUOTED)
+            return NULL
+    if conn == NULL or conn.closed or conn.quarter_stream < 0:
+        reason[0] = DROP_NO_PATH
+        return NULL
+    if not within(conn.local, conn.local_count, addresses.source):
+        reason[0] = DROP_SOURCE_NOT_ASSIGNED
+        return NULL
+    return conn
+
+
+cdef bint packet_accept(core_t* core, packet_t* packet, double now) noexcept nogil:
+    """Queue a packet from the TUN for its connection, or drop it."""
+    cdef int reason = ANY
+    cdef conn_t* conn = owner_of(core, packet, &reason, now)
+    if conn == NULL:
+        core.drops[reason] += 1
+        packet_free(packet)
+        return False
+    packet.arrived = now
+    if queue_add(&conn.queue, packet, core.drops) != 0:
+        return False
+    conn_ready(core, conn)
+    return True

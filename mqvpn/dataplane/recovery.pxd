@@ -1,0 +1,56 @@
+# Sent packets of one path: acknowledgement, RTT, loss.
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from mqvpn.dataplane.congestion cimport congestion_t
+
+cdef enum:
+    RING_FIRST = 64
+    RING_MOST = 65536
+
+cdef enum sent_state:
+    SENT_NONE = 0                   # not ack-eliciting, acked or given up
+    SENT_FLYING = 1                 # ack-eliciting and in flight
+
+cdef struct sent_t:
+    double time
+    double delivered_at             # for the rate sample: when and how much had been delivered at sending
+    uint64_t delivered
+    uint32_t token                  # control frames: told to Python when acked or lost; 0: none
+    uint16_t size
+    uint8_t state
+    uint8_t full                    # the window was in use when it left: the sample tells the path's rate
+
+cdef struct recovery_t:
+    sent_t* ring
+    uint32_t capacity               # a power of two
+    uint64_t base                   # oldest packet number not yet done with
+    uint64_t next                   # next packet number
+    uint64_t largest_acked          # valid when acked_any
+    bint acked_any
+    uint32_t flying                 # ack-eliciting packets in flight
+    uint64_t in_flight              # bytes
+    double last_eliciting           # when the last ack-eliciting packet left
+    double last_acked               # when an ack last brought news
+    double latest, srtt, rttvar, min_rtt
+    double peer_delay               # the peer's max_ack_delay
+    double loss_time                # 0: none
+    uint32_t pto_count
+    uint64_t delivered              # bytes
+    double delivered_at
+    double rate                     # delivery rate, bytes per second; windowed maximum
+    double rate_at
+    uint64_t acked_packets, lost_packets
+    uint64_t lost_datagrams
+    congestion_t cc
+
+ctypedef void (*token_f)(void* owner, uint32_t token, bint acked) noexcept nogil
+
+cdef int recovery_reset(recovery_t* r, uint32_t segment) noexcept nogil
+cdef void recovery_clear(recovery_t* r) noexcept nogil
+cdef void recovery_restart(recovery_t* r, uint32_t segment) noexcept nogil
+cdef bint recovery_sent(recovery_t* r, uint16_t size, bint eliciting, uint32_t token, double now) noexcept nogil
+cdef int recovery_acked(recovery_t* r, uint64_t low, uint64_t high, double now, token_f tell, void* owner) noexcept nogil
+cdef void recovery_sample(recovery_t* r, double rtt, double ack_delay) noexcept nogil
+cdef int recovery_detect(recovery_t* r, double now, token_f tell, void* owner) noexcept nogil
+cdef void recovery_give_up(recovery_t* r, bint all_packets, token_f tell, void* owner) noexcept nogil
+cdef double recovery_pto(const recovery_t* r) noexcept nogil
+cdef double recovery_oldest(const recovery_t* r) noexcept nogil

@@ -1,0 +1,171 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""Schedulers: which path carries a flow's next burst.
+
+`minrtt`: the path with the lowest smoothed RTT that has room; it spills over when that one is full.
+`wlb`: flows are spread over the paths in proportion to what each path delivers, and stay where they are while their
+packets are in flight, so that one flow is not reordered. A flow may move when it paused longer than the paths' RTTs
+differ (a flowlet gap), when its path is no longer fit, or when another path would give it clearly more.
+
+Backup paths are used only when no primary works, suspect ones only when nothing else is there.
+"""
+from libc.stdint cimport uint32_t
+from mqvpn.dataplane.state cimport ANY, PATHS, WLB, conn_t, path_t
+
+cdef double LOAD_STEP = 0.1         # the load of the paths is counted anew this often, seconds
+cdef double STAY = 1.0              # a flow that cannot pause is looked at again this often
+cdef double BETTER = 1.5            # how much more another path must give before such a flow moves
+cdef double FLOWLET = 0.010         # shortest pause that counts as a gap
+cdef double BULK = 0.1              # share of a path's capacity that makes a flow count as a whole one
+cdef double FOREVER = 1e30
+
+
+cdef int64_t path_room(path_t* path, double now) noexcept nogil:
+    """Bytes that congestion control and pacing let the path take now."""
+    cdef int64_t room = <int64_t>path.sent.cc.cwnd - <int64_t>path.sent.in_flight
+    if room < path.mtu or (path.sent.cc.rate != 0.0 and path.sent.cc.pace > now):
+        return 0
+    return room
+
+
+cdef inline int rank(const path_t* path) noexcept nogil:
+    """0: primary, 1: backup, 2: suspect; -1: carries no IP packets."""
+    if path == NULL or not path.usable or path.abandoned or not path.opened:
+        return -1
+    if path.suspect:
+        return 2
+    return 1 if path.backup else 0
+
+
+cdef void choices_make(conn_t* conn, choice_t* choice, double now) noexcept nogil:
+    """The paths of the best rank there is, with their room."""
+    cdef int i, r, best = 3
+    for i in range(PATHS):
+        r = rank(conn.paths[i])
+        if 0 <= r < best:
+            best = r
+    choice.count = 0
+    for i in range(PATHS):
+        choice.room[i] = 0
+        if best < 3 and rank(conn.paths[i]) == best:
+            choice.slots[choice.count] = i
+            choice.count += 1
+            choice.room[i] = path_room(conn.paths[i], now)
+
+
+cdef inline double rtt_of(const path_t* path) noexcept nogil:
+    return path.sent.srtt if path.sent.srtt > 0.0 else 0.1
+
+
+cdef inline double capacity_of(const path_t* path) noexcept nogil:
+    """Bytes per second: what it delivered at best lately, or its window per RTT where that promises more."""
+    cdef double window = path.sent.cc.cwnd / rtt_of(path)
+    return window if window > path.sent.rate else path.sent.rate
+
+
+cdef int lowest_rtt(conn_t* conn, const choice_t* choice) noexcept nogil:
+    cdef int k, best = ANY
+    for k in range(choice.count):
+        if choice.room[choice.slots[k]] > 0 and (
+                best == ANY or rtt_of(conn.paths[choice.slots[k]]) < rtt_of(conn.paths[best])):
+            best = choice.slots[k]
+    return best
+
+
+cdef inline double weight_of(const flow_t* flow, double capacity) noexcept nogil:
+    """How much of a bulk flow this is, 0 to 1."""
+    cdef double weight = flow.rate / (BULK * capacity)
+    return 1.0 if weight > 1.0 else weight
+
+
+cdef void count_load(conn_t* conn, double now) noexcept nogil:
+    cdef uint32_t i
+    cdef int k
+    cdef flow_t* flow
+    conn.load_at = now
+    for k in range(PATHS):
+        conn.load[k] = 0.0
+    for i in range(conn.queue.bucket_count):
+        flow = conn.queue.buckets[i]
+        while flow != NULL:
+            if flow.slot >= 0 and now - flow.last_sent < 0.5 and conn.paths[flow.slot] != NULL:
+                conn.load[flow.slot] += weight_of(flow, capacity_of(conn.paths[flow.slot]))
+            flow = flow.chain
+
+
+cdef int pick(conn_t* conn, flow_t* flow, const choice_t* choice, double factor) noexcept nogil:
+    """The path that would give this flow most; its own one wins unless another gives `factor` times more."""
+    cdef int k, slot, best = ANY
+    cdef double share, most = 0.0, own
+    for k in range(choice.count):
+        slot = choice.slots[k]
+        share = capacity_of(conn.paths[slot])
+        if slot == flow.slot:
+            own = conn.load[slot] - weight_of(flow, share)
+            share = share / (1.0 + (own if own > 0.0 else 0.0)) * factor
+        else:
+            share /= 1.0 + conn.load[slot]
+        if share > most:
+            most = share
+            best = slot
+    return best
+
+
+cdef double gap_of(conn_t* conn, const choice_t* choice) noexcept nogil:
+    """A pause longer than the paths' RTTs differ: what follows cannot overtake what went before."""
+    cdef double low = FOREVER, high = 0.0, rtt
+    cdef int k
+    for k in range(choice.count):
+        rtt = rtt_of(conn.paths[choice.slots[k]])
+        low = rtt if rtt < low else low
+        high = rtt if rtt > high else high
+    return high - low if high - low > FLOWLET else FLOWLET
+
+
+cdef int choose_wlb(conn_t* conn, flow_t* flow, choice_t* choice, double now) noexcept nogil:
+    cdef int k, slot
+    cdef bint fit = False
+    cdef double factor = 1.0
+    for k in range(choice.count):
+        fit = fit or choice.slots[k] == flow.slot
+    if fit and choice.count > 1:
+        if now - flow.last_sent > gap_of(conn, choice):
+            factor = 1.1
+        elif now - flow.placed > STAY:
+            factor = BETTER
+        else:
+            return flow.slot if choice.room[flow.slot] > 0 else ANY
+    if now - conn.load_at > LOAD_STEP:
+        count_load(conn, now)
+    slot = pick(conn, flow, choice, factor)
+    if slot != ANY:
+        if slot != flow.slot:
+            if fit:
+                conn.load[flow.slot] -= weight_of(flow, capacity_of(conn.paths[flow.slot]))
+            # Unknown flows count as bulk until their rate is known: many that start at once must not pile up.
+            conn.load[slot] += 1.0 if flow.rate == 0.0 else weight_of(flow, capacity_of(conn.paths[slot]))
+        flow.slot = slot
+        flow.placed = now
+    return slot if slot != ANY and choice.room[slot] > 0 else ANY
+
+
+cdef int choose(conn_t* conn, flow_t* flow, choice_t* choice, double now) noexcept nogil:
+    """The slot of the path for the flow's next burst, ANY if it has to wait."""
+    if conn.scheduler == WLB:
+        return choose_wlb(conn, flow, choice, now)
+    return lowest_rtt(conn, choice)
+
+
+cdef path_t* control_path(conn_t* conn, double now) noexcept nogil:
+    """The path for control frames that may go anywhere: fit for IP packets if there is one, else validated, else any
+    that has an address; the lowest RTT among equals."""
+    cdef int i, grade, best_grade = 0
+    cdef path_t* path
+    cdef path_t* best = NULL
+    for i in range(PATHS):
+        path = conn.paths[i]
+        if path == NULL or path.abandoned or not path.opened:
+            continue
+        grade = 1 + (1 if path.validated else 0) + (2 if not path.suspect else 0) + (1 if path.usable else 0)
+        if grade > best_grade or (grade == best_grade and rtt_of(path) < rtt_of(best)):
+            best, best_grade = path, grade
+    return best

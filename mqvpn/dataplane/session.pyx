@@ -1,0 +1,389 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""A connection's face to Python: keys, connection IDs, paths, the bound request stream, control frames."""
+from collections import namedtuple
+
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.string cimport memcpy, memset
+from mqvpn.dataplane.crypto cimport (
+    header_keys_clear, header_keys_install, keys_clear, keys_install)
+from mqvpn.dataplane.flow cimport queue_clear
+from mqvpn.dataplane.recovery cimport recovery_give_up, recovery_pto, recovery_restart
+from mqvpn.dataplane.state cimport *
+from mqvpn.dataplane.table cimport *
+from mqvpn.dataplane.udp cimport endpoint_from_python, endpoint_t
+from mqvpn.dataplane.varint cimport put_varint
+
+cdef enum:
+    CONTROL_BYTES = 65536           # control frames queued at most
+
+PathStats = namedtuple(
+    "PathStats",
+    "srtt rttvar min_rtt latest_rtt pto cwnd in_flight delivery_rate mtu tx_bytes rx_bytes tx_packets rx_packets"
+    " acked lost usable suspect")
+
+
+cdef struct owner_t:
+    core_t* core
+    conn_t* conn
+
+
+cdef void token_told(void* owner, uint32_t token, bint acked) noexcept nogil:
+    cdef owner_t* o = <owner_t*>owner
+    cdef event_t* event = event_new(o.core, EVENT_TOKEN, o.conn, 0, 0)
+    if event == NULL:
+        return
+    event.a = token
+    event.b = acked
+    event_finish(o.core, event, 0)
+
+
+cdef prefix_t* prefixes_from_python(object prefixes) except? NULL:
+    """(packed address, length) pairs as 128-bit prefixes, IPv4 mapped; NULL when there are none."""
+    cdef prefix_t* out = NULL
+    cdef int i
+    if not prefixes:
+        return NULL
+    out = <prefix_t*>calloc(len(prefixes), sizeof(prefix_t))
+    if out == NULL:
+        raise MemoryError
+    for i, (address, length) in enumerate(prefixes):
+        mapped = bytes(10) + b"\xff\xff" + address if len(address) == 4 else address
+        memcpy(out[i].ip, <char*><bytes>mapped, 16)
+        out[i].length = length + (96 if len(address) == 4 else 0)
+    return out
+
+
+cdef int enlist(core_t* core, conn_t* conn, uint32_t first) except -1:
+    """Give the connection a free ID, not one that was just given up: events may still name it."""
+    cdef uint32_t i, capacity = core.conn_capacity
+    cdef conn_t** conns
+    cdef double* deadlines
+    for i in range(capacity):
+        if core.conns[(first + i) % capacity] == NULL:
+            conn.id = (first + i) % capacity
+            core.conns[conn.id] = conn
+            core.deadlines[conn.id] = 0.0
+            return 0
+    conns = <conn_t**>realloc(core.conns, (capacity * 2 or 8) * sizeof(conn_t*))
+    if conns == NULL:
+        raise MemoryError
+    core.conns = conns
+    deadlines = <double*>realloc(core.deadlines, (capacity * 2 or 8) * sizeof(double))
+    if deadlines == NULL:
+        raise MemoryError
+    core.deadlines = deadlines
+    core.conn_capacity = capacity * 2 or 8
+    for i in range(capacity, core.conn_capacity):
+        core.conns[i] = NULL
+        core.deadlines[i] = 0.0
+    return enlist(core, conn, capacity)
+
+
+cdef void unlink_ready(core_t* core, conn_t* conn) noexcept:
+    cdef conn_t* previous = NULL
+    cdef conn_t* at = core.ready_first
+    while at != NULL and at != conn:
+        previous = at
+        at = at.ready_next
+    if at == NULL:
+        return
+    if previous == NULL:
+        core.ready_first = conn.ready_next
+    else:
+        previous.ready_next = conn.ready_next
+    if core.ready_last == conn:
+        core.ready_last = previous
+
+
+cdef class Connection:
+    def __cinit__(self, Engine engine, *, bint is_client):
+        self.engine = engine
+        self.conn = <conn_t*>calloc(1, sizeof(conn_t))
+        if self.conn == NULL:
+            raise MemoryError
+        self.conn.is_client = is_client
+        self.conn.quarter_stream = -1
+        self.conn.ack_delay_exponent = 3
+        self.conn.peer_ack_delay = 0.025
+        self.conn.scheduler = WLB
+        try:
+            enlist(&engine.core, self.conn, engine.next_id)
+        except MemoryError:
+            free(self.conn)
+            self.conn = NULL
+            raise
+        engine.next_id = self.conn.id + 1
+
+    def __dealloc__(self):
+        self.release()
+
+    cdef conn_t* live(self) except NULL:
+        if self.conn == NULL:
+            raise ValueError("the connection was closed")
+        return self.conn
+
+    cdef path_t* path_of(self, path_id) except NULL:
+        cdef path_t* path = path_find(self.live(), path_id)
+        if path == NULL:
+            raise KeyError(path_id)
+        return path
+
+    @property
+    def id(self):
+        return self.live().id
+
+    @property
+    def last_received(self):
+        return self.live().received_at
+
+    def set_keys(self, int direction, int64_t generation, int suite, bytes key, bytes iv, bytes hp):
+        cdef conn_t* conn = self.live()
+        cdef bint seals = direction == 1
+        cdef keys_t* keys = &conn.send_keys[generation % 3] if seals else &conn.receive_keys[generation % 3]
+        cdef header_keys_t* header = &conn.send_header if seals else &conn.receive_header
+        if keys_install(keys, suite, key, iv, seals) != 0:
+            raise ValueError("libcrypto does not offer this cipher")
+        keys.generation = generation
+        if generation == 0 and header_keys_install(header, suite, hp) != 0:
+            raise ValueError("libcrypto does not offer this cipher")
+        conn_ready(&self.engine.core, conn)
+
+    def set_peer(self, uint32_t ack_delay_exponent, double max_ack_delay, uint32_t max_datagram_frame_size,
+                 uint32_t max_udp_payload):
+        cdef conn_t* conn = self.live()
+        cdef int i
+        conn.ack_delay_exponent = ack_delay_exponent
+        conn.peer_ack_delay = max_ack_delay
+        conn.peer_datagram = max_datagram_frame_size
+        conn.peer_payload = max_udp_payload
+        for i in range(PATHS):
+            if conn.paths[i] != NULL:
+                conn.paths[i].sent.peer_delay = max_ack_delay
+
+    def set_reset_tokens(self, tokens):
+        cdef conn_t* conn = self.live()
+        cdef uint8_t* copy = <uint8_t*>calloc(len(tokens) or 1, 16)
+        cdef int i
+        if copy == NULL:
+            raise MemoryError
+        for i, token in enumerate(tokens):
+            memcpy(copy + 16 * i, <char*><bytes>token, 16)
+        free(conn.reset_tokens)
+        conn.reset_tokens = copy
+        conn.reset_count = len(tokens)
+
+    def add_cid(self, bytes cid, uint32_t path_id):
+        if len(cid) != CID_BYTES:
+            raise ValueError(f"connection IDs of ours have {CID_BYTES} bytes")
+        cdef int failed = cid_add(&self.engine.core, <const uint8_t*><char*>cid, self.live(), path_id)
+        if failed < 0:
+            raise MemoryError
+        if failed:
+            raise ValueError("the connection ID is in use")
+
+    def del_cid(self, bytes cid):
+        if len(cid) == CID_BYTES:
+            cid_remove(&self.engine.core, <const uint8_t*><char*>cid)
+
+    def open_path(self, uint32_t path_id, int socket, remote, local, bytes dcid):
+        cdef path_t* path = path_obtain(self.live(), path_id)
+        if path == NULL:
+            raise MemoryError("no slot for another path")
+        self.place_path(path, socket, remote, local)
+        self.set_dcid(path_id, dcid)
+        path.opened = True
+        conn_ready(&self.engine.core, self.conn)
+
+    cdef int place_path(self, path_t* path, int socket, object remote, object local) except -1:
+        cdef endpoint_t where
+        endpoint_from_python(&where, remote)
+        path.remote = where
+        endpoint_from_python(&where, local)
+        path.local = where
+        path.socket = <uint8_t>socket
+        memset(&path.told, 0, sizeof(endpoint_t))
+        return 0
+
+    def set_path(self, uint32_t path_id, *, validated=None, usable=None, backup=None, mtu=None):
+        cdef path_t* path = self.path_of(path_id)
+        if validated is not None:
+            path.validated = validated
+        if usable is not None:
+            path.usable = usable
+        if backup is not None:
+            path.backup = backup
+        if mtu is not None:
+            path.mtu = <uint16_t>mtu
+            path.sent.cc.segment = path.mtu
+        conn_ready(&self.engine.core, self.conn)
+
+    def set_dcid(self, uint32_t path_id, bytes dcid):
+        cdef path_t* path = self.path_of(path_id)
+        if len(dcid) > 20:
+            raise ValueError("a connection ID has at most 20 bytes")
+        memcpy(path.dcid, <char*>dcid, len(dcid))
+        path.dcid_length = <uint8_t>len(dcid)
+
+    def set_address(self, uint32_t path_id, int socket, remote, local, *, bint reset):
+        cdef path_t* path = self.path_of(path_id)
+        self.place_path(path, socket, remote, local)
+        if reset:
+            recovery_restart(&path.sent, path.mtu)
+        conn_ready(&self.engine.core, self.conn)
+
+    def abandon_path(self, uint32_t path_id):
+        cdef path_t* path = self.path_of(path_id)
+        self.give_up(path)
+        path.abandoned = True
+        path.usable = False
+        conn_ready(&self.engine.core, self.conn)
+
+    cdef void give_up(self, path_t* path):
+        cdef owner_t owner
+        owner.core, owner.conn = &self.engine.core, self.conn
+        recovery_give_up(&path.sent, True, token_told, &owner)
+
+    def forget_path(self, uint32_t path_id):
+        path_remove(self.live(), path_id)
+
+    def bind(self, int64_t quarter_stream_id):
+        cdef conn_t* conn = self.live()
+        conn.quarter_stream = quarter_stream_id
+        conn.prefix[0] = 0x30
+        conn.prefix_length = 1 + put_varint(conn.prefix + 1, quarter_stream_id)
+        conn.prefix_length += put_varint(conn.prefix + conn.prefix_length, 0)
+
+    def unbind(self):
+        self.live().quarter_stream = -1
+        queue_clear(&self.conn.queue)
+
+    def allow(self, local, remote):
+        cdef conn_t* conn = self.live()
+        cdef prefix_t* near = prefixes_from_python(local)
+        cdef prefix_t* far = NULL
+        try:
+            far = prefixes_from_python(remote)
+            self.route(far, len(remote))
+        except BaseException:
+            free(near)
+            free(far)
+            raise
+        free(conn.local)
+        free(conn.remote)
+        conn.local, conn.local_count = near, len(local)
+        conn.remote, conn.remote_count = far, len(remote)
+
+    cdef int route(self, const prefix_t* prefixes, uint32_t count) except -1:
+        """On a server, lead the peer's host addresses here."""
+        cdef core_t* core = &self.engine.core
+        cdef uint32_t i
+        if not core.is_server:
+            return 0
+        for i in range(count):
+            if prefixes[i].length == 128 and route_find(core, prefixes[i].ip) not in (NULL, self.conn):
+                raise ValueError("the address leads to another connection")
+        route_remove_all(core, self.conn)
+        for i in range(count):
+            if prefixes[i].length == 128 and route_add(core, prefixes[i].ip, self.conn) < 0:
+                raise MemoryError
+        return 0
+
+    def send(self, bytes frames, int64_t path_id=ANY, uint32_t token=0, uint16_t pad_to=0):
+        self.enqueue(frames, path_id, token, pad_to, False)
+
+    def close_now(self, bytes frames, int64_t path_id=ANY):
+        self.live().closed = True
+        queue_clear(&self.conn.queue)
+        self.enqueue(frames, path_id, 0, 0, True)
+
+    cdef int enqueue(self, bytes frames, int64_t path_id, uint32_t token, uint16_t pad_to, bint closing) except -1:
+        cdef conn_t* conn = self.live()
+        cdef control_t* item = <control_t*>malloc(sizeof(control_t) + len(frames))
+        if item == NULL:
+            raise MemoryError
+        memset(item, 0, sizeof(control_t))
+        item.path_id, item.token, item.pad_to, item.closing = path_id, token, pad_to, closing
+        item.length = <uint16_t>len(frames)
+        memcpy(<uint8_t*>item + sizeof(control_t), <char*>frames, len(frames))
+        if conn.control_head == NULL:
+            conn.control_head = item
+        else:
+            conn.control_tail.next = item
+        conn.control_tail = item
+        conn.control_bytes += item.length
+        conn_ready(&self.engine.core, conn)
+        return 0
+
+    def room(self):
+        cdef uint32_t used = self.live().control_bytes
+        return CONTROL_BYTES - used if used < CONTROL_BYTES else 0
+
+    def path(self, uint32_t path_id):
+        cdef path_t* p = self.path_of(path_id)
+        return PathStats(
+            p.sent.srtt, p.sent.rttvar, p.sent.min_rtt, p.sent.latest, recovery_pto(&p.sent), <uint64_t>p.sent.cc.cwnd,
+            p.sent.in_flight, p.sent.rate, p.mtu, p.tx_bytes, p.rx_bytes, p.tx_packets, p.rx_packets,
+            p.sent.acked_packets, p.sent.lost_packets, bool(p.usable), bool(p.suspect))
+
+    def path_ids(self):
+        cdef int i
+        return [self.conn.paths[i].id for i in range(PATHS) if self.live().paths[i] != NULL]
+
+    def largest_pto(self):
+        cdef double most = 0.0, pto
+        cdef int i
+        for i in range(PATHS):
+            if self.live().paths[i] != NULL:
+                pto = recovery_pto(&self.conn.paths[i].sent)
+                most = pto if pto > most else most
+        return most
+
+    def set_scheduler(self, name):
+        self.live().scheduler = {"minrtt": MINRTT, "wlb": WLB}[name]
+
+    def set_keep_alive(self, double seconds):
+        self.live().keep_alive = seconds
+
+    def counters(self):
+        cdef conn_t* c = self.live()
+        return (c.ip_sent, c.ip_sent_bytes, c.ip_received, c.ip_received_bytes)
+
+    def queued(self):
+        return (self.live().queue.packets, self.conn.queue.bytes)
+
+    def close(self):
+        self.release()
+
+    cdef void release(self):
+        cdef conn_t* conn = self.conn
+        cdef core_t* core = &self.engine.core
+        cdef control_t* item
+        cdef int i
+        if conn == NULL:
+            return
+        self.conn = NULL
+        cid_remove_all(core, conn)
+        route_remove_all(core, conn)
+        unlink_ready(core, conn)
+        if core.default_conn == conn:
+            core.default_conn = NULL
+        core.conns[conn.id] = NULL
+        core.deadlines[conn.id] = 0.0
+        queue_clear(&conn.queue)
+        while conn.control_head != NULL:
+            item = conn.control_head
+            conn.control_head = item.next
+            free(item)
+        for i in range(PATHS):
+            if conn.paths[i] != NULL:
+                path_remove(conn, conn.paths[i].id)
+        for i in range(3):
+            keys_clear(&conn.send_keys[i])
+            keys_clear(&conn.receive_keys[i])
+        header_keys_clear(&conn.send_header)
+        header_keys_clear(&conn.receive_header)
+        free(conn.local)
+        free(conn.remote)
+        free(conn.reset_tokens)
+        free(conn)

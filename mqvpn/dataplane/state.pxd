@@ -1,0 +1,176 @@
+# What the engine knows: connections, their paths, and the tables that lead to them. Plain C structures; no behaviour.
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from mqvpn.dataplane.crypto cimport header_keys_t, keys_t
+from mqvpn.dataplane.flow cimport queue_t
+from mqvpn.dataplane.packet cimport packet_ref_t
+from mqvpn.dataplane.ranges cimport ranges_t
+from mqvpn.dataplane.recovery cimport recovery_t
+from mqvpn.dataplane.udp cimport burst_t, endpoint_t
+
+cdef enum:
+    PATHS = 16                      # paths of a connection at a time, draining ones included
+    CID_BYTES = 8                   # every connection ID of ours
+    DROPS = 32
+    ANY = -1
+
+cdef enum:                          # wire.drop.Drop
+    DROP_TOO_SHORT = 0
+    DROP_NOT_IP = 1
+    DROP_SOURCE_NOT_ASSIGNED = 2
+    DROP_NO_ROUTE = 3
+    DROP_HOP_LIMIT = 4
+    DROP_NO_PATH = 5
+    DROP_TOO_BIG = 6
+    DROP_QUEUE_FULL = 7
+    DROP_QUEUE_DELAY = 8
+    DROP_UNKNOWN_CONNECTION = 9
+    DROP_UNDECRYPTABLE = 10
+    DROP_DUPLICATE = 11
+    DROP_UNKNOWN_CONTEXT = 12
+    DROP_UNKNOWN_STREAM = 13
+    DROP_LINK_LOCAL = 17
+    DROP_POLICY = 18
+    DROP_DATAGRAM_LOST = 19
+    DROP_NO_MEMORY = 20
+
+cdef enum event_kind:               # engine.pyi says what follows each
+    EVENT_LONG_HEADER = 1
+    EVENT_EARLY = 2
+    EVENT_UNKNOWN = 3
+    EVENT_CONTROL = 4
+    EVENT_TOKEN = 5
+    EVENT_PATH_NEW = 6
+    EVENT_PATH_ADDRESS = 7
+    EVENT_PATH_SUSPECT = 8
+    EVENT_PATH_ALIVE = 9
+    EVENT_KEY_PHASE = 10
+    EVENT_ERROR = 11
+    EVENT_DATAGRAM = 12
+    EVENT_TOO_BIG = 13
+    EVENT_UNREACHABLE = 14
+    EVENT_RESET = 15
+
+cdef enum scheduler_kind:
+    MINRTT = 0
+    WLB = 1
+
+cdef struct control_t:              # the frames of one packet, from Python
+    control_t* next
+    int64_t path_id                 # ANY: the best usable path
+    uint32_t token
+    uint16_t pad_to                 # UDP payload to fill with PADDING; 0: none
+    uint16_t length
+    uint8_t closing                 # CONNECTION_CLOSE: sent even though the connection is closed
+
+cdef struct path_t:
+    uint32_t id
+    bint opened                     # Python gave it an address and a connection ID
+    bint validated                  # no anti-amplification limit
+    bint usable                     # IP packets may be scheduled
+    bint backup
+    bint abandoned                  # nothing more is sent
+    bint suspect                    # silent for a PTO; probed, used only if nothing better is there
+    uint8_t socket
+    uint8_t dcid_length
+    uint8_t dcid[20]
+    endpoint_t remote
+    endpoint_t local
+    endpoint_t told                 # the last other remote address told by PATH_ADDRESS
+    uint16_t mtu                    # UDP payload bytes of a full packet
+    recovery_t sent
+    ranges_t received
+    int64_t generation              # newest key generation received, and the first number that used it
+    uint64_t generation_first
+    uint32_t unacked                # ack-eliciting packets received since the last PATH_ACK
+    double newest_at                # when the largest number was received
+    double ack_at                   # when a PATH_ACK is due; 0: none
+    double probe_at                 # suspect: when to probe next
+    uint32_t probes                 # PINGs to send now, whatever the window
+    double received_at
+    uint64_t tx_bytes, rx_bytes, tx_packets, rx_packets
+    burst_t* burst                  # being filled
+
+cdef struct prefix_t:
+    uint8_t ip[16]                  # IPv4 as ::ffff:a.b.c.d
+    uint8_t length                  # of those 128 bits
+
+cdef struct conn_t:
+    uint32_t id
+    bint is_client
+    bint closed                     # only CONNECTION_CLOSE is sent, nothing is delivered
+    path_t* paths[PATHS]
+    keys_t send_keys[3]             # by generation modulo 3: previous, current, next
+    keys_t receive_keys[3]
+    header_keys_t send_header
+    header_keys_t receive_header
+    int64_t send_generation
+    int64_t receive_generation
+    uint64_t sealed                 # packets protected, over all paths (RFC 9001, section 6.6)
+    uint64_t forged                 # packets that did not open
+    uint32_t ack_delay_exponent
+    double peer_ack_delay
+    uint32_t peer_datagram, peer_payload    # its limits; 0: none told
+    int64_t quarter_stream          # of the bound request; -1: none
+    uint8_t prefix[12]              # 0x30, quarter stream ID, Context ID 0
+    uint32_t prefix_length
+    queue_t queue
+    control_t* control_head
+    control_t* control_tail
+    uint32_t control_bytes
+    prefix_t* local
+    prefix_t* remote
+    uint32_t local_count, remote_count
+    scheduler_kind scheduler
+    double keep_alive               # seconds; 0: never
+    double received_at
+    double load[PATHS]              # WLB: how many bulk flows each path carries
+    double load_at
+    bint ready                      # in the list of those to be served
+    conn_t* ready_next
+    uint64_t ip_sent, ip_sent_bytes, ip_received, ip_received_bytes
+    uint8_t* reset_tokens           # 16 bytes each
+    uint32_t reset_count
+
+cdef struct cid_entry_t:
+    uint64_t cid
+    conn_t* conn                    # NULL: free
+    uint32_t path_id
+
+cdef struct route_entry_t:
+    uint8_t ip[16]
+    conn_t* conn                    # NULL: free
+
+cdef struct event_t:                # a record in the arena; its data follow
+    uint32_t size                   # of record and data, a multiple of 8
+    uint32_t length                 # of the data
+    uint32_t kind
+    uint32_t conn
+    uint32_t path
+    uint32_t socket
+    uint64_t a
+    uint64_t b
+    endpoint_t remote
+    endpoint_t local
+
+cdef struct core_t:                 # one engine
+    bint is_server
+    conn_t* default_conn            # client: where packets from the TUN go
+    conn_t** conns                  # by id; NULL: free
+    double* deadlines               # by id; 0: none
+    uint32_t conn_capacity
+    cid_entry_t* cids
+    uint32_t cid_capacity, cid_count
+    route_entry_t* routes
+    uint32_t route_capacity, route_count
+    conn_t* ready_first
+    conn_t* ready_last
+    uint8_t* arena
+    uint32_t arena_used, arena_capacity
+    double limit_at                 # start of the second in which `limited` events were reported
+    uint32_t limited
+    uint64_t drops[DROPS]
+
+cdef struct sink_t:                 # where opened IP packets go
+    packet_ref_t* items
+    int* count
+    int capacity

@@ -1,0 +1,303 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""How a packet finds its connection: connection IDs, inner host addresses, path IDs; and what Python is told.
+
+The two hash tables use open addressing with linear probing; removal shifts entries back, so there are no
+tombstones. Connection IDs are our own random numbers. Events are records in one arena that Python drains.
+"""
+from libc.stdlib cimport calloc, free, realloc
+from libc.string cimport memcmp, memcpy, memset
+from mqvpn.dataplane.recovery cimport recovery_clear, recovery_reset
+from mqvpn.dataplane.state cimport PATHS, route_entry_t
+
+cdef enum:
+    TABLE_FIRST = 64
+    ARENA_FIRST = 16384
+    ARENA_MOST = 4 * 1024 * 1024    # events of one wake-up; what does not fit is lost like a packet
+    LIMITED = 100                   # rate-limited events a second
+    FIRST_SEGMENT = 1200            # until the path's MTU is known
+
+cdef uint64_t GOLDEN = 0x9e3779b97f4a7c15
+
+
+cdef inline uint64_t load_cid(const uint8_t* cid) noexcept nogil:
+    cdef uint64_t value
+    memcpy(&value, cid, 8)
+    return value
+
+
+cdef inline uint32_t cid_slot(const core_t* core, uint64_t cid) noexcept nogil:
+    return <uint32_t>((cid * GOLDEN) >> 32) & (core.cid_capacity - 1)
+
+
+cdef cid_entry_t* cid_find(core_t* core, const uint8_t* cid) noexcept nogil:
+    """The entry of one of our connection IDs (8 bytes), or NULL."""
+    cdef uint64_t value = load_cid(cid)
+    cdef uint32_t i
+    if core.cid_count == 0:
+        return NULL
+    i = cid_slot(core, value)
+    while core.cids[i].conn != NULL:
+        if core.cids[i].cid == value:
+            return &core.cids[i]
+        i = (i + 1) & (core.cid_capacity - 1)
+    return NULL
+
+
+cdef int cid_grow(core_t* core) noexcept nogil:
+    cdef cid_entry_t* old = core.cids
+    cdef uint32_t capacity = core.cid_capacity, i, k
+    core.cids = <cid_entry_t*>calloc(capacity * 2 if capacity else TABLE_FIRST, sizeof(cid_entry_t))
+    if core.cids == NULL:
+        core.cids = old
+        return -1
+    core.cid_capacity = capacity * 2 if capacity else TABLE_FIRST
+    for k in range(capacity):
+        if old[k].conn != NULL:
+            i = cid_slot(core, old[k].cid)
+            while core.cids[i].conn != NULL:
+                i = (i + 1) & (core.cid_capacity - 1)
+            core.cids[i] = old[k]
+    free(old)
+    return 0
+
+
+cdef int cid_add(core_t* core, const uint8_t* cid, conn_t* conn, uint32_t path_id) noexcept nogil:
+    """0; 1 if the ID is taken; -1 without memory."""
+    cdef uint64_t value = load_cid(cid)
+    cdef uint32_t i
+    if cid_find(core, cid) != NULL:
+        return 1
+    if core.cid_count * 2 >= core.cid_capacity and cid_grow(core) != 0:
+        return -1
+    i = cid_slot(core, value)
+    while core.cids[i].conn != NULL:
+        i = (i + 1) & (core.cid_capacity - 1)
+    core.cids[i].cid = value
+    core.cids[i].conn = conn
+    core.cids[i].path_id = path_id
+    core.cid_count += 1
+    return 0
+
+
+cdef void cid_vacate(core_t* core, uint32_t hole) noexcept nogil:
+    cdef uint32_t mask = core.cid_capacity - 1
+    cdef uint32_t i = (hole + 1) & mask, home
+    core.cid_count -= 1
+    while core.cids[i].conn != NULL:
+        home = cid_slot(core, core.cids[i].cid)
+        if ((i - home) & mask) >= ((i - hole) & mask):      # its home lies at or before the hole
+            core.cids[hole] = core.cids[i]
+            hole = i
+        i = (i + 1) & mask
+    core.cids[hole].conn = NULL
+
+
+cdef void cid_remove(core_t* core, const uint8_t* cid) noexcept nogil:
+    cdef cid_entry_t* entry = cid_find(core, cid)
+    if entry != NULL:
+        cid_vacate(core, <uint32_t>(entry - core.cids))
+
+
+cdef void cid_remove_all(core_t* core, conn_t* conn) noexcept nogil:
+    cdef uint32_t i = 0
+    while i < core.cid_capacity:
+        if core.cids[i].conn == conn:
+            cid_vacate(core, i)             # another entry may have moved here: look again
+        else:
+            i += 1
+
+
+cdef inline uint32_t route_slot(const core_t* core, const uint8_t* ip) noexcept nogil:
+    cdef uint64_t high, low
+    memcpy(&high, ip, 8)
+    memcpy(&low, ip + 8, 8)
+    return <uint32_t>(((high * GOLDEN ^ low) * GOLDEN) >> 32) & (core.route_capacity - 1)
+
+
+cdef conn_t* route_find(core_t* core, const uint8_t* ip) noexcept nogil:
+    """The connection that an inner address (16 bytes) was assigned to, or NULL."""
+    cdef uint32_t i
+    if core.route_count == 0:
+        return NULL
+    i = route_slot(core, ip)
+    while core.routes[i].conn != NULL:
+        if memcmp(core.routes[i].ip, ip, 16) == 0:
+            return core.routes[i].conn
+        i = (i + 1) & (core.route_capacity - 1)
+    return NULL
+
+
+cdef int route_grow(core_t* core) noexcept nogil:
+    cdef route_entry_t* old = core.routes
+    cdef uint32_t capacity = core.route_capacity, i, k
+    core.routes = <route_entry_t*>calloc(capacity * 2 if capacity else TABLE_FIRST, sizeof(route_entry_t))
+    if core.routes == NULL:
+        core.routes = old
+        return -1
+    core.route_capacity = capacity * 2 if capacity else TABLE_FIRST
+    for k in range(capacity):
+        if old[k].conn != NULL:
+            i = route_slot(core, old[k].ip)
+            while core.routes[i].conn != NULL:
+                i = (i + 1) & (core.route_capacity - 1)
+            core.routes[i] = old[k]
+    free(old)
+    return 0
+
+
+cdef int route_add(core_t* core, const uint8_t* ip, conn_t* conn) noexcept nogil:
+    """0; 1 if the address leads to another connection; -1 without memory."""
+    cdef uint32_t i
+    cdef conn_t* owner = route_find(core, ip)
+    if owner != NULL:
+        return 0 if owner == conn else 1
+    if core.route_count * 2 >= core.route_capacity and route_grow(core) != 0:
+        return -1
+    i = route_slot(core, ip)
+    while core.routes[i].conn != NULL:
+        i = (i + 1) & (core.route_capacity - 1)
+    memcpy(core.routes[i].ip, ip, 16)
+    core.routes[i].conn = conn
+    core.route_count += 1
+    return 0
+
+
+cdef void route_vacate(core_t* core, uint32_t hole) noexcept nogil:
+    cdef uint32_t mask = core.route_capacity - 1
+    cdef uint32_t i = (hole + 1) & mask, home
+    core.route_count -= 1
+    while core.routes[i].conn != NULL:
+        home = route_slot(core, core.routes[i].ip)
+        if ((i - home) & mask) >= ((i - hole) & mask):
+            core.routes[hole] = core.routes[i]
+            hole = i
+        i = (i + 1) & mask
+    core.routes[hole].conn = NULL
+
+
+cdef void route_remove_all(core_t* core, conn_t* conn) noexcept nogil:
+    cdef uint32_t i = 0
+    while i < core.route_capacity:
+        if core.routes[i].conn == conn:
+            route_vacate(core, i)
+        else:
+            i += 1
+
+
+# Events.
+
+cdef event_t* event_new(core_t* core, event_kind kind, conn_t* conn, uint32_t path, uint32_t room) noexcept nogil:
+    """A record with room for that many bytes of data; finish it before the next. NULL: the arena is full."""
+    cdef uint32_t need = sizeof(event_t) + ((room + 7) & ~7), capacity = core.arena_capacity
+    cdef uint8_t* arena
+    cdef event_t* event
+    if core.arena_used + need > capacity:
+        capacity = capacity if capacity else ARENA_FIRST
+        while core.arena_used + need > capacity:
+            capacity *= 2
+        arena = <uint8_t*>realloc(core.arena, capacity) if capacity <= ARENA_MOST else NULL
+        if arena == NULL:
+            return NULL
+        core.arena = arena
+        core.arena_capacity = capacity
+    event = <event_t*>(core.arena + core.arena_used)
+    memset(event, 0, sizeof(event_t))
+    event.kind = kind
+    event.conn = conn.id if conn != NULL else 0
+    event.path = path
+    return event
+
+
+cdef uint8_t* event_data(event_t* event) noexcept nogil:
+    return <uint8_t*>event + sizeof(event_t)
+
+
+cdef void event_finish(core_t* core, event_t* event, uint32_t length) noexcept nogil:
+    """The record holds length bytes of data and is to be reported."""
+    event.length = length
+    event.size = sizeof(event_t) + ((length + 7) & ~7)
+    core.arena_used += event.size
+
+
+cdef void event_bytes(core_t* core, event_kind kind, conn_t* conn, const uint8_t* data, uint32_t length) noexcept nogil:
+    cdef event_t* event = event_new(core, kind, conn, 0, length)
+    if event == NULL:
+        return
+    if length:
+        memcpy(event_data(event), data, length)
+    event_finish(core, event, length)
+
+
+cdef bint event_allowed(core_t* core, double now) noexcept nogil:
+    """Whether one more event that strangers can cause may be reported in this second."""
+    if now - core.limit_at >= 1.0:
+        core.limit_at = now
+        core.limited = 0
+    core.limited += 1
+    return core.limited <= LIMITED
+
+
+# Connections to serve, in turn.
+
+cdef void conn_ready(core_t* core, conn_t* conn) noexcept nogil:
+    """Put the connection at the end of the list, once."""
+    if conn.ready:
+        return
+    conn.ready = True
+    conn.ready_next = NULL
+    if core.ready_first == NULL:
+        core.ready_first = conn
+    else:
+        core.ready_last.ready_next = conn
+    core.ready_last = conn
+
+
+cdef conn_t* conn_take(core_t* core) noexcept nogil:
+    """The next connection to serve, or NULL."""
+    cdef conn_t* conn = core.ready_first
+    if conn != NULL:
+        core.ready_first = conn.ready_next
+        conn.ready = False
+    return conn
+
+
+# Paths of a connection.
+
+cdef path_t* path_find(conn_t* conn, uint32_t path_id) noexcept nogil:
+    cdef int i
+    for i in range(PATHS):
+        if conn.paths[i] != NULL and conn.paths[i].id == path_id:
+            return conn.paths[i]
+    return NULL
+
+
+cdef path_t* path_obtain(conn_t* conn, uint32_t path_id) noexcept nogil:
+    """The path of this ID, made with a fresh packet number space if need be; NULL: no slot or memory left."""
+    cdef path_t* path = path_find(conn, path_id)
+    cdef int i
+    if path != NULL:
+        return path
+    for i in range(PATHS):
+        if conn.paths[i] == NULL:
+            break
+    else:
+        return NULL
+    path = <path_t*>calloc(1, sizeof(path_t))
+    if path == NULL or recovery_reset(&path.sent, FIRST_SEGMENT) != 0:
+        free(path)
+        return NULL
+    path.id = path_id
+    path.mtu = FIRST_SEGMENT
+    path.sent.peer_delay = conn.peer_ack_delay
+    conn.paths[i] = path
+    return path
+
+
+cdef void path_remove(conn_t* conn, uint32_t path_id) noexcept nogil:
+    cdef int i
+    for i in range(PATHS):
+        if conn.paths[i] != NULL and conn.paths[i].id == path_id:
+            recovery_clear(&conn.paths[i].sent)
+            free(conn.paths[i])
+            conn.paths[i] = NULL
+            return

@@ -1,0 +1,118 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""What time does to a connection: delayed acks, loss by time, silent paths, probes, keep-alive, pacing.
+
+A path is *suspect* once its oldest ack-eliciting packet in flight is older than one probe timeout (RFC 9002, section
+6.2.1, without backoff) and no ack has brought news since. New packets leave it at once and its control frames go out
+elsewhere; it is probed, at first after each PTO and never less often than PROBE_MOST, and an ack clears it.
+"""
+from libc.stdint cimport uint32_t
+from mqvpn.dataplane.recovery cimport recovery_detect, recovery_give_up, recovery_oldest, recovery_pto
+from mqvpn.dataplane.state cimport *
+from mqvpn.dataplane.table cimport conn_ready, event_finish, event_new
+
+cdef double PROBE_MOST = 0.5        # seconds between probes of a suspect path
+cdef uint32_t PROBES = 2            # RFC 9002, section 6.2.4: "up to two full-sized datagrams"
+
+
+cdef struct due_t:                  # whose timers run
+    core_t* core
+    conn_t* conn
+
+
+cdef inline void sooner(double* deadline, double at) noexcept nogil:
+    if at != 0.0 and (deadline[0] == 0.0 or at < deadline[0]):
+        deadline[0] = at
+
+
+cdef double suspect_at(const path_t* path) noexcept nogil:
+    """When the path becomes suspect if no ack comes; 0.0: nothing is in flight."""
+    cdef double pto = recovery_pto(&path.sent), at, news
+    if path.sent.flying == 0:
+        return 0.0
+    at = recovery_oldest(&path.sent) + pto
+    news = path.sent.last_acked + pto - path.sent.srtt
+    return at if at > news else news
+
+
+cdef double conn_deadline(conn_t* conn, double now) noexcept nogil:
+    """The next time at which conn_timeout() has something to do; 0.0: never."""
+    cdef double deadline = 0.0
+    cdef path_t* path
+    cdef int i
+    if conn.closed:
+        return 0.0
+    for i in range(PATHS):
+        path = conn.paths[i]
+        if path == NULL:
+            continue
+        sooner(&deadline, path.ack_at)
+        if path.abandoned or not path.opened:
+            continue
+        sooner(&deadline, path.sent.loss_time)
+        sooner(&deadline, path.probe_at if path.suspect else suspect_at(path))
+        if conn.keep_alive > 0.0 and path.validated:
+            sooner(&deadline, path.sent.last_eliciting + conn.keep_alive)
+        if conn.queue.first != NULL and path.usable and path.sent.cc.pace > now:
+            sooner(&deadline, path.sent.cc.pace)
+    return deadline
+
+
+cdef void token_lost(void* owner, uint32_t token, bint acked) noexcept nogil:
+    cdef due_t* due = <due_t*>owner
+    cdef event_t* event = event_new(due.core, EVENT_TOKEN, due.conn, 0, 0)
+    if event == NULL:
+        return
+    event.a = token
+    event.b = acked
+    event_finish(due.core, event, 0)
+
+
+cdef void suspect(due_t* due, path_t* path) noexcept nogil:
+    """Nothing more is expected of the path until it answers."""
+    cdef event_t* event
+    path.suspect = True
+    path.sent.pto_count = 0
+    recovery_give_up(&path.sent, False, token_lost, due)
+    if path.usable:
+        event = event_new(due.core, EVENT_PATH_SUSPECT, due.conn, path.id, 0)
+        if event != NULL:
+            event_finish(due.core, event, 0)
+
+
+cdef void probe(path_t* path, double now) noexcept nogil:
+    cdef double wait = recovery_pto(&path.sent) * (<uint32_t>1 << path.sent.pto_count)
+    if wait > PROBE_MOST:
+        wait = PROBE_MOST
+    elif path.sent.pto_count < 16:
+        path.sent.pto_count += 1
+    path.probes = PROBES
+    path.probe_at = now + wait
+
+
+cdef void path_timeout(due_t* due, path_t* path, double now) noexcept nogil:
+    cdef double at
+    if path.sent.loss_time != 0.0 and path.sent.loss_time <= now:
+        due.core.drops[DROP_DATAGRAM_LOST] -= path.sent.lost_datagrams
+        recovery_detect(&path.sent, now, token_lost, due)
+        due.core.drops[DROP_DATAGRAM_LOST] += path.sent.lost_datagrams
+    if not path.suspect:
+        at = suspect_at(path)
+        if at != 0.0 and at <= now:
+            suspect(due, path)
+            probe(path, now)
+    elif path.probe_at <= now:
+        probe(path, now)
+    if due.conn.keep_alive > 0.0 and path.validated and path.sent.last_eliciting + due.conn.keep_alive <= now:
+        path.probes = 1
+        path.sent.last_eliciting = now      # until the PING is on its way
+
+
+cdef void conn_timeout(core_t* core, conn_t* conn, double now) noexcept nogil:
+    """Do all that is due, and have the connection served."""
+    cdef due_t due
+    cdef int i
+    due.core, due.conn = core, conn
+    for i in range(PATHS):
+        if conn.paths[i] != NULL and conn.paths[i].opened and not conn.paths[i].abandoned:
+            path_timeout(&due, conn.paths[i], now)
+    conn_ready(core, conn)

@@ -1,0 +1,151 @@
+"""Two engines joined in memory by a seeded network with virtual time: loss, delay, reordering, duplication, rate."""
+
+import heapq
+import itertools
+import random
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+
+from mqvpn.dataplane.engine import AES_128_GCM, RECEIVE, SEND, Connection, Engine
+from mqvpn.dataplane.packet import PacketBatch, PacketRefs
+from mqvpn.dataplane.udp import Bursts, Datagrams
+
+SUITE_KEYS = {AES_128_GCM: 16, 2: 32, 3: 32}
+CLIENT_ADDRESS, SERVER_ADDRESS = "10.0.0.2", "10.0.0.1"
+
+
+def udp_packet(source: str, destination: str, payload: bytes, ports: tuple[int, int] = (1000, 2000)) -> bytes:
+    """A UDP packet without checksum (IPv4) as the TUN would give it."""
+    length = 28 + len(payload)
+    header = bytes([0x45, 0]) + length.to_bytes(2, "big") + bytes(4) + bytes([64, 17, 0, 0])
+    header += ip_address(source).packed + ip_address(destination).packed
+    ports_bytes = ports[0].to_bytes(2, "big") + ports[1].to_bytes(2, "big")
+    return header + ports_bytes + (length - 20).to_bytes(2, "big") + bytes(2) + payload
+
+
+@dataclass
+class Link:
+    """One path of the network, the same in both directions; times in seconds, rate in bytes per second."""
+
+    delay: float = 0.01
+    rate: float = 0.0
+    loss: float = 0.0
+    duplicate: float = 0.0
+    reorder: float = 0.0
+    queue: int = 200_000
+    down: bool = False
+    free_at: dict[bool, float] = field(default_factory=lambda: {True: 0.0, False: 0.0})
+
+
+class End:
+    """One engine with one connection, and what came out of it."""
+
+    def __init__(self, *, is_server: bool) -> None:
+        self.is_server = is_server
+        self.engine = Engine(is_server=is_server)
+        self.conn: Connection = self.engine.connection(is_client=not is_server)
+        self.bursts, self.datagrams, self.refs, self.batch = Bursts(), Datagrams(), PacketRefs(), PacketBatch()
+        self.received: list[bytes] = []
+        self.events: list[tuple] = []
+
+    def install_keys(self, generation: int, suite: int) -> None:
+        size = SUITE_KEYS[suite]
+        for direction in (SEND, RECEIVE):
+            who = self.is_server == (direction == SEND)
+            seed = random.Random(f"{generation} {who}")  # the sender's role decides: both ends agree
+            self.conn.set_keys(direction, generation, suite, seed.randbytes(size), seed.randbytes(12), b"h" * size)
+
+    def push(self, packets: list[bytes], now: float, gso_size: int = 0) -> None:
+        """Packets from the TUN."""
+        for packet in packets:
+            self.batch.append(packet, gso_size)
+        self.engine.from_tun(self.batch, now)
+
+
+class Pair:
+    """A client and a server engine with the same paths open and validated; `run` moves virtual time."""
+
+    def __init__(self, links: list[Link], *, suite: int = AES_128_GCM, scheduler: str = "wlb", seed: int = 1) -> None:
+        self.links, self.random, self.now = links, random.Random(seed), 1.0
+        self.client, self.server = End(is_server=False), End(is_server=True)
+        self.flying: list[tuple] = []
+        self.order = itertools.count()
+        self.suite = suite
+        for end in (self.client, self.server):
+            for generation in (0, 1):
+                end.install_keys(generation, suite)
+            end.conn.set_scheduler(scheduler)
+            for path, _ in enumerate(links):
+                self.open(end, path)
+            end.conn.bind(0)
+        self.client.engine.set_default(self.client.conn)
+        mine = [(ip_address(CLIENT_ADDRESS).packed, 32)]
+        self.client.conn.allow(mine, [])
+        self.server.conn.allow([], mine)
+
+    def open(self, end: End, path: int) -> None:
+        client, server = ("192.0.2.1", 1000 + path), ("192.0.2.2", 443)
+        local, remote = (server, client) if end.is_server else (client, server)
+        end.conn.add_cid(self.cid(end.is_server, path), path)
+        end.conn.open_path(path, path, remote, local, self.cid(not end.is_server, path))
+        end.conn.set_path(path, validated=True, usable=True, mtu=1400)
+
+    @staticmethod
+    def cid(of_server: bool, path: int) -> bytes:
+        return bytes([of_server, path, 7, 7, 7, 7, 7, 7])
+
+    def carry(self, end: End) -> None:
+        """Take what the end has to send and put it on its links."""
+        while end.engine.transmit(end.bursts, self.now):
+            for socket, remote, local, data in end.bursts.datagrams():
+                self.send(end, socket, remote, local, data)
+
+    def send(self, end: End, socket: int, remote: tuple, local: tuple, data: bytes) -> None:
+        link = self.links[socket]
+        if link.down or self.random.random() < link.loss:
+            return
+        start = max(self.now, link.free_at[end.is_server])
+        if link.rate:
+            if (start - self.now) * link.rate > link.queue:
+                return
+            start += (len(data) + 28) / link.rate
+            link.free_at[end.is_server] = start
+        for _ in range(2 if self.random.random() < link.duplicate else 1):
+            at = start + link.delay
+            if self.random.random() < link.reorder:
+                at += link.delay / 2
+            heapq.heappush(self.flying, (at, next(self.order), not end.is_server, socket, local, remote, data))
+
+    def deliver(self) -> None:
+        while self.flying and self.flying[0][0] <= self.now:
+            _, _, to_server, socket, remote, local, data = heapq.heappop(self.flying)
+            if self.links[socket].down:
+                continue
+            end = self.server if to_server else self.client
+            end.datagrams.clear()
+            end.refs.clear()
+            end.datagrams.append(socket, remote, local, data)
+            end.engine.receive(end.datagrams, end.refs, self.now)
+            end.received += end.refs.packets()
+
+    def step(self, until: float) -> bool:
+        """One round: send, then jump to whatever happens next. False when nothing will before `until`."""
+        for end in (self.client, self.server):
+            self.carry(end)
+            end.events += end.engine.events()
+        times = [t for end in (self.client, self.server) if (t := end.engine.next_timeout()) is not None]
+        if self.flying:
+            times.append(self.flying[0][0])
+        if not times or min(times) > until:
+            self.now = max(self.now, until)
+            return False
+        self.now = max(self.now, min(times))
+        self.deliver()
+        for end in (self.client, self.server):
+            end.engine.timeout(self.now)
+        return True
+
+    def run(self, seconds: float) -> None:
+        until = self.now + seconds
+        while self.step(until):
+            pass
