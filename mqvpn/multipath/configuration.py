@@ -1,0 +1,44 @@
+"""Our settings, translated into aioquic's; the only place that does."""
+
+import ssl
+from typing import Final
+
+from mqvpn.multipath.seam import WINDOW, QuicConfiguration, QuicProtocolVersion
+
+CONNECTION_ID_SIZE: Final = 8  # bytes of each connection ID of ours
+# RFC 9484, section 7.2, wants inner packets of 1280 bytes to pass. With the longest connection and stream IDs
+# that is a UDP payload of 1331 bytes; Initial packets are padded so far, which proves it for path 0.
+HANDSHAKE_DATAGRAM_SIZE: Final = 1331
+
+
+def quic_configuration(
+    *,
+    is_client: bool,
+    idle_timeout: float,
+    server_name: str | None = None,
+    verify: bool = True,
+    ca_file: str | None = None,
+    certificate: str | None = None,
+    private_key: str | None = None,
+) -> QuicConfiguration:
+    """Translate our settings into aioquic's, the only place that does; seconds, and names of PEM files.
+
+    Raises OSError or ValueError if the certificate, its key or the CA file cannot be read.
+    """
+    configuration = QuicConfiguration(
+        alpn_protocols=["h3"],
+        cafile=ca_file,
+        connection_id_length=CONNECTION_ID_SIZE,
+        idle_timeout=idle_timeout,
+        is_client=is_client,
+        max_data=WINDOW,
+        max_datagram_frame_size=65535,
+        max_datagram_size=HANDSHAKE_DATAGRAM_SIZE,
+        max_stream_data=WINDOW,
+        server_name=server_name,
+        supported_versions=[QuicProtocolVersion.VERSION_1],
+        verify_mode=ssl.CERT_REQUIRED if verify else ssl.CERT_NONE,
+    )
+    if certificate is not None:
+        configuration.load_cert_chain(certificate, private_key)
+    return configuration

@@ -1,0 +1,396 @@
+"""MultipathConnection: one connection of Multipath QUIC (draft-ietf-quic-multipath-21). No I/O, no clock.
+
+aioquic makes the handshake and the streams (seam.py), the engine everything in 1-RTT packets; between them
+stand the paths (paths.py). Inputs: receive_long(), handle_event(), handle_timeout() and the application's calls.
+Outputs: flush(), next_event(), next_timeout(). Whatever goes wrong in them ends this connection and no other.
+"""
+
+import logging
+import secrets
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Final
+
+from mqvpn.dataplane import engine as dataplane
+from mqvpn.dataplane.engine import Endpoint, Engine
+from mqvpn.multipath.cids import reset_token
+from mqvpn.multipath.configuration import HANDSHAKE_DATAGRAM_SIZE
+from mqvpn.multipath.datagram import split
+from mqvpn.multipath.frames import ControlFrames
+from mqvpn.multipath.issuance import Issuance
+from mqvpn.multipath.keys import DirectionKeys
+from mqvpn.multipath.lifetime import Lifetime
+from mqvpn.multipath.limits import PathLimits
+from mqvpn.multipath.outbox import Outbox
+from mqvpn.multipath.parameters import read_initial_max_path_id, write_initial_max_path_id
+from mqvpn.multipath.path import Address, Path
+from mqvpn.multipath.paths import Paths
+from mqvpn.multipath.seam import (
+    CipherSuite,
+    ControlConnection,
+    QuicConfiguration,
+    QuicConnectionError,
+    QuicErrorCode,
+    QuicFrameType,
+    QuicTransportParameters,
+)
+from mqvpn.multipath.validation import INITIAL_PTO
+from mqvpn.wire.frame import TransportErrorCode
+
+log = logging.getLogger(__name__)
+
+MAX_EARLY: Final = 16  # 1-RTT packets kept until there are keys for them
+KEEP_ALIVE: Final = 15.0  # seconds; a client sends a PING on each path after so much silence
+
+Early = tuple[bytes, int, Endpoint, Endpoint | None]  # the arguments of Engine.receive_one() before `out`
+
+
+class CannotOpenPath(Exception):
+    """Why open_path() opened none."""
+
+
+class MultipathConnection(ControlConnection):
+    """A QUIC connection over any number of paths."""
+
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        configuration: QuicConfiguration,
+        max_path_id: int | None = 8,
+        original_destination_connection_id: bytes | None = None,
+        retry_source_connection_id: bytes | None = None,
+        reset_key: bytes = b"",
+    ) -> None:
+        """max_path_id: the highest path ID we allow at first, None: do not offer several paths.
+
+        reset_key: for Stateless Reset Tokens; without one this connection cannot be reset.
+        """
+        key = reset_key or secrets.token_bytes(32)
+        self._own_max_path_id = max_path_id
+        super().__init__(
+            reset_token=lambda cid: reset_token(key, cid),
+            configuration=configuration,
+            original_destination_connection_id=original_destination_connection_id,
+            retry_source_connection_id=retry_source_connection_id,
+        )
+        self.engine_connection = connection = engine.connection(is_client=self.is_client)
+        self._outbox = Outbox(connection)
+        self._issuance = Issuance(connection, self._outbox, lambda cid: reset_token(key, cid))
+        self._limits = PathLimits(max_path_id, self._issuance, self._outbox)
+        self._paths = Paths(
+            connection, self._outbox, self._issuance, self._events.append, self._limits.raise_own
+        )
+        ControlFrames(self._paths, self._issuance, self._limits).install(self)
+        self._issuance.add_first(self.host_cid)
+        self._lifetime = Lifetime(configuration.idle_timeout)
+        self._close_sent_at = 0.0
+        self._keys: dict[int, DirectionKeys] = {}
+        self._early: deque[Early] = deque(maxlen=MAX_EARLY)
+        self._address: Address | None = None  # of the handshake
+        self._opened = self._started = False
+        self._handlers: dict[int, Callable[..., None]] = {
+            dataplane.EARLY: self._handle_early,
+            dataplane.CONTROL: self._handle_control,
+            dataplane.TOKEN: self._handle_token,
+            dataplane.PATH_NEW: self._handle_path_new,
+            dataplane.PATH_ADDRESS: self._handle_path_address,
+            dataplane.PATH_SUSPECT: self._handle_path_suspect,
+            dataplane.PATH_ALIVE: self._handle_path_alive,
+            dataplane.KEY_PHASE: self._handle_key_phase,
+            dataplane.ERROR: self._handle_error,
+            dataplane.RESET: self._handle_reset,
+        }
+
+    # What there is
+
+    @property
+    def id(self) -> int:
+        return self.engine_connection.id
+
+    @property
+    def multipath(self) -> bool:
+        """Whether both ends offered Multipath QUIC."""
+        return self._limits.negotiated
+
+    @property
+    def paths(self) -> Mapping[int, Path]:
+        """The paths by ID; also those that were abandoned and not yet forgotten."""
+        return self._paths.table
+
+    @property
+    def terminated(self) -> bool:
+        """Whether nothing is left to do: forget the connection."""
+        return self.is_terminated
+
+    def inner_mtu(self) -> int:
+        """Bytes of the largest IP packet that every usable path takes; 0: no path is usable."""
+        return self._paths.inner_mtu()
+
+    # What the application does
+
+    def connect_to(self, remote: Endpoint, socket: int, local: Endpoint | None, now: float) -> None:
+        """Client: begin the handshake on what becomes path 0."""
+        self._address = Address(socket, remote, local)
+        self._lifetime.begin(now)
+        self.connect(remote, now)
+
+    def open_path(self, socket: int, remote: Endpoint, local: Endpoint | None, now: float) -> int:
+        """Client: open another path and return its ID; PathEstablished or PathAbandoned follows."""
+        self._check_may_open(remote)
+        path_id = next(self._paths.unused(), None)
+        if path_id is None:
+            self._limits.send_blocked(now, self._pto())
+            raise CannotOpenPath("the server allows no further path yet")
+        if not self._issuance.peer.has_any(path_id):
+            self._issuance.send_blocked(path_id)
+            raise CannotOpenPath("the server gave no connection ID for a further path yet")
+        self._paths.open(path_id, Address(socket, remote, local), now)
+        return path_id
+
+    def _check_may_open(self, remote: Endpoint) -> None:
+        if not self.is_client:
+            raise CannotOpenPath("only a client opens paths")
+        if self.has_ended or self.close_pending or not self.handshake_confirmed:
+            raise CannotOpenPath("the connection is not established")
+        if not self.multipath:
+            raise CannotOpenPath("the server does not support several paths")
+        # Section 2.1: with disable_active_migration no further path may lead to the handshake's address.
+        forbidden = self._parameters.disable_active_migration and self._address is not None
+        if forbidden and self._address is not None and remote == self._address.remote:
+            raise CannotOpenPath("the server forbids further paths to its address")
+
+    def abandon_path(self, path_id: int, error_code: int, now: float) -> None:
+        """Leave a path; raises KeyError if there is none with this ID."""
+        self._paths.abandon(path_id, error_code)
+
+    def set_path_status(self, path_id: int, backup: bool, now: float) -> None:
+        """Prefer or avoid a path, in both directions; raises KeyError if there is none with this ID."""
+        self._paths.set_status(path_id, backup=backup)
+
+    # Input
+
+    def receive_long(
+        self, data: bytes, socket: int, remote: Endpoint, local: Endpoint | None, now: float
+    ) -> list[Early]:
+        """Handle a datagram that begins with a long header; return 1-RTT packets the engine can open now."""
+        head, tail = split(data)
+        address = Address(socket, remote, local)
+        if head and self._accepts(address):
+            with self._guarded():
+                self._lifetime.begin(now)
+                self._receive_head(head, address, now)
+                self._advance(now)
+        if tail:
+            self._early.append((tail, socket, remote, local))
+        return self._take_early()
+
+    def handle_event(self, event: tuple, now: float) -> None:  # type: ignore[type-arg]
+        """Handle an event of the engine whose second item is this connection."""
+        if self.has_ended:
+            return
+        with self._guarded():
+            self._handlers[event[0]](now, *event[2:])
+            self._advance(now)
+
+    def handle_timeout(self, now: float) -> None:
+        """Do what is due."""
+        with self._guarded():
+            end_at = self._lifetime.next_timeout(self.engine_connection.last_received, self._pto())
+            if end_at is not None and now >= end_at:
+                self.end(self._lifetime.reason())
+            elif not self.has_ended:
+                handshake_at = self.handshake_timeout_at()
+                if handshake_at is not None and now >= handshake_at:
+                    self.handle_handshake_timeout(now)
+                self._paths.handle_timeout(now)
+            self._advance(now)
+
+    # Output
+
+    def next_timeout(self) -> float | None:
+        """When handle_timeout() is due; None: not by itself."""
+        if self.is_terminated:
+            return None
+        at = [self._lifetime.next_timeout(self.engine_connection.last_received, self._pto())]
+        if not self.has_ended:
+            at += [self.handshake_timeout_at(), self._paths.next_timeout()]
+        return min((moment for moment in at if moment is not None), default=None)
+
+    def flush(self, now: float) -> list[tuple[int, Endpoint, Endpoint | None, bytes]]:
+        """Return handshake datagrams to send; give the engine the control frames it has room for."""
+        datagrams: list[bytes] = []
+        with self._guarded():
+            if self.close_pending:
+                datagrams = self._send_close(now)
+            elif self.has_ended:
+                self._repeat_close(now)
+            else:
+                if not self.handshake_confirmed:
+                    datagrams = self.handshake_datagrams(now)
+                if self.handshake_complete:
+                    self._outbox.flush(self.next_control_frames, any_path=self._paths.has_sender())
+            self._advance(now)
+        to = self._address
+        return [(to.socket, to.remote, to.local, data) for data in datagrams] if to is not None else []
+
+    # Handshake
+
+    def handle_secret(self, is_send: bool, suite: CipherSuite, secret: bytes) -> None:
+        direction = dataplane.SEND if is_send else dataplane.RECEIVE
+        self._keys[direction] = DirectionKeys(self.engine_connection, direction, suite, secret)
+
+    def extra_transport_parameters(self) -> bytes:
+        limit = self._own_max_path_id
+        return write_initial_max_path_id(limit) if limit is not None else b""
+
+    def handle_transport_parameters(self, known: QuicTransportParameters, raw: bytes) -> None:
+        self._parameters = known
+        limit = read_initial_max_path_id(raw)
+        if limit is None:
+            return
+        if not self.peer_connection_id:
+            raise QuicConnectionError(
+                TransportErrorCode.PROTOCOL_VIOLATION,
+                QuicFrameType.CRYPTO,
+                "initial_max_path_id needs a connection ID",
+            )
+        self._limits.set_peer(limit)
+
+    def _accepts(self, address: Address) -> bool:
+        # RFC 9000, section 9: "If a client receives packets from an unknown server address, the client MUST
+        # discard these packets."
+        return not self.is_client or self._address is None or address.remote == self._address.remote
+
+    def _receive_head(self, head: bytes, address: Address, now: float) -> None:
+        """A client whose NAT rebinds during the handshake is followed once a Handshake packet proves it."""
+        proofs = self.handshake_packets_received()
+        self.receive_handshake(head, now)
+        if self._address is None or self.handshake_packets_received() > proofs:
+            self._address = address
+
+    def _take_early(self) -> list[Early]:
+        if dataplane.RECEIVE not in self._keys:
+            return []
+        packets = list(self._early)
+        self._early.clear()
+        return packets
+
+    def _advance(self, now: float) -> None:
+        """Notice what the last input led to."""
+        if self.has_ended:
+            self._notice_end(now)
+            return
+        if self.handshake_complete and not self._opened and self._address is not None:
+            self._opened = True
+            self._open_first(self._address, now)
+        if self.handshake_confirmed and self._opened and not self._started:
+            self._started = True
+            if self.multipath:
+                self._limits.extend()
+            self._paths.prober.prove(self._paths.table[0])
+
+    def _open_first(self, address: Address, now: float) -> None:
+        known = self._parameters
+        largest = 65527 if known.max_udp_payload_size is None else known.max_udp_payload_size
+        exponent = 3 if known.ack_delay_exponent is None else known.ack_delay_exponent
+        ack_delay = 25 if known.max_ack_delay is None else known.max_ack_delay
+        self.engine_connection.set_peer(
+            exponent, ack_delay / 1000, known.max_datagram_frame_size or 0, largest
+        )
+        if self.is_client:
+            self.engine_connection.set_keep_alive(KEEP_ALIVE)
+        self._lifetime.complete(now, self.peer_idle_timeout)
+        self._issuance.multipath = self.multipath
+        self._issuance.peer_limit = self.peer_active_connection_id_limit
+        self._issuance.peer.add_first(self.peer_connection_id, self.peer_reset_token)
+        self._paths.prober.max_udp_payload = largest
+        self._paths.open_first(address, min(HANDSHAKE_DATAGRAM_SIZE, largest))
+
+    # The engine's events
+
+    def _handle_early(
+        self, now: float, socket: int, remote: Endpoint, local: Endpoint | None, data: bytes
+    ) -> None:
+        self._early.append((data, socket, remote, local))
+
+    def _handle_control(self, now: float, path_id: int, frames: bytes) -> None:
+        self.handle_frames(path_id, frames, now)
+
+    def _handle_token(self, now: float, token: int, acked: bool) -> None:
+        self._outbox.handle_token(token, acked)
+
+    def _handle_path_new(
+        self, now: float, path_id: int, socket: int, remote: Endpoint, local: Endpoint | None
+    ) -> None:
+        if not self.is_client and path_id not in self._paths.table:
+            self._paths.open(path_id, Address(socket, remote, local), now)
+
+    def _handle_path_address(
+        self, now: float, path_id: int, socket: int, remote: Endpoint, local: Endpoint | None
+    ) -> None:
+        if not self.is_client:  # servers do not move
+            self._paths.handle_address(path_id, Address(socket, remote, local), now)
+
+    def _handle_path_suspect(self, now: float, path_id: int) -> None:
+        self._paths.handle_suspect(path_id, now, suspect=True)
+
+    def _handle_path_alive(self, now: float, path_id: int) -> None:
+        self._paths.handle_suspect(path_id, now, suspect=False)
+
+    def _handle_key_phase(self, now: float, generation: int) -> None:
+        for keys in self._keys.values():
+            keys.update(generation)
+
+    def _handle_error(self, now: float, error_code: int, frame_type: int, reason: str) -> None:
+        self.close(error_code, frame_type, reason)
+
+    def _handle_reset(self, now: float) -> None:
+        self.end("stateless reset")
+
+    # The end
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """Whatever is raised closes this connection, and only this one."""
+        try:
+            yield
+        except QuicConnectionError as error:
+            log.info("connection %d: closed: %s", self.id, error)
+            self.close(error.error_code, error.frame_type, error.reason_phrase)
+        except Exception:
+            log.exception("connection %d: closed after an internal error", self.id)
+            if self.close_event is not None:
+                self.end("internal error")
+            self.close(QuicErrorCode.INTERNAL_ERROR, QuicFrameType.PADDING, "internal error")
+
+    def _pto(self) -> float:
+        return self.engine_connection.largest_pto() if self._opened else INITIAL_PTO
+
+    def _send_close(self, now: float) -> list[bytes]:
+        frames = self.close_frames()
+        datagrams = self.handshake_datagrams(now)
+        if not self.has_ended:  # no packet of the peer ever came: there is nobody to tell
+            self.end("")
+        elif self._opened:
+            self.engine_connection.close_now(frames)
+            self._close_sent_at = now
+        return datagrams
+
+    def _repeat_close(self, now: float) -> None:
+        """RFC 9000, section 10.2.1: answer packets with CONNECTION_CLOSE, at a limited rate."""
+        heard = self.engine_connection.last_received > self._close_sent_at
+        if self._opened and heard and not (self.is_draining or self.is_terminated):
+            self._close_sent_at = now
+            self.engine_connection.close_now(self.close_frames())
+
+    def _notice_end(self, now: float) -> None:
+        if self._lifetime.end_at is None and self.close_event is not None:
+            self._lifetime.close(now, self._pto())
+            self._events.append(self.close_event)
+            self._outbox.clear()
+            if self.is_draining:
+                self.engine_connection.close_now(b"")
+        if self.is_terminated:
+            self.engine_connection.close()

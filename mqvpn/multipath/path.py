@@ -1,0 +1,78 @@
+"""One path: where it leads, how far it is, and what is under way on it."""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from mqvpn.dataplane.engine import Endpoint
+from mqvpn.multipath.pathstate import LIVE, PathInput, PathState, next_state
+from mqvpn.multipath.validation import MtuProof, Validation
+
+MAX_CHALLENGES: Final = 4  # of the peer's, kept until the path can answer
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """The 4-tuple: our socket and local address, the peer's address."""
+
+    socket: int
+    remote: Endpoint
+    local: Endpoint | None
+
+
+@dataclass(slots=True)
+class Path:
+    """A path ID in use. `mtu` is the proven size of UDP payloads, 0 before that."""
+
+    path_id: int
+    address: Address
+    state: PathState = PathState.OPENING
+    in_engine: bool = False
+    mtu: int = 0
+    backup: bool = False  # as we want it
+    peer_backup: bool = False  # as the peer wants it
+    status_sequence: int = 0  # of the last PATH_STATUS sent
+    challenges: list[bytes] = field(default_factory=list)  # the peer's, not answered yet
+    validation: Validation | None = None
+    proof: MtuProof | None = None
+    previous: Address | None = None  # the validated address that a rebound path falls back to
+    suspect_since: float | None = None
+    drain_at: float | None = None
+
+    def apply(self, event: PathInput) -> None:
+        """Move to the next state; raises ValueError if the table has none."""
+        self.state = next_state(self.state, event)
+
+    @property
+    def is_live(self) -> bool:
+        """Neither abandoned nor closed."""
+        return self.state in LIVE
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether it may carry IP packets."""
+        return self.state is PathState.ACTIVE
+
+    @property
+    def is_suspect(self) -> bool:
+        return self.suspect_since is not None
+
+    @property
+    def socket(self) -> int:
+        return self.address.socket
+
+    @property
+    def remote(self) -> Endpoint:
+        return self.address.remote
+
+    @property
+    def local(self) -> Endpoint | None:
+        return self.address.local
+
+    def add_challenge(self, data: bytes) -> None:
+        """Remember a PATH_CHALLENGE to answer; of too many the oldest goes."""
+        self.challenges = [*self.challenges, data][-MAX_CHALLENGES:]
+
+    def next_timeout(self) -> float | None:
+        if self.state is PathState.ABANDONED:
+            return self.drain_at
+        return self.validation.next_timeout() if self.validation is not None else None

@@ -1,0 +1,414 @@
+"""Everything private of aioquic that is touched; nothing else may touch it.
+
+aioquic does TLS 1.3, Initial and Handshake packets, Retry and streams. Its 1-RTT packet layer never runs:
+that epoch's crypto pair is a stand-in which hands the secrets over and never claims to be valid. Frames of
+1-RTT packets come in through handle_frames(), and next_control_frames() fills packets for whoever sends them.
+DATAGRAM frames are the engine's. tests/multipath/test_seam.py holds each private name against the installed
+version; 1.2.0 and 1.7.2 are known to fit.
+"""
+
+import math
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+from aioquic import tls
+from aioquic._buffer import Buffer
+from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.connection import (
+    END_STATES,
+    EPOCHS,
+    QuicConnection,
+    QuicConnectionError,
+    QuicConnectionState,
+    QuicReceiveContext,
+)
+from aioquic.quic.events import ConnectionTerminated, QuicEvent
+from aioquic.quic.packet import (
+    QuicErrorCode,
+    QuicFrameType,
+    QuicProtocolVersion,
+    QuicTransportParameters,
+    pull_quic_transport_parameters,
+)
+from aioquic.quic.packet_builder import QuicDeliveryState, QuicPacketBuilderStop
+from aioquic.quic.stream import QuicStream
+from aioquic.tls import CipherSuite
+
+from mqvpn.wire.buffer import DecodeError, Reader
+
+__all__ = [
+    "Arrival",
+    "CipherSuite",
+    "ConnectionTerminated",
+    "ControlConnection",
+    "Delivered",
+    "QuicConfiguration",
+    "QuicConnectionError",
+    "QuicErrorCode",
+    "QuicEvent",
+    "QuicFrameType",
+    "QuicProtocolVersion",
+    "QuicTransportParameters",
+]
+
+Delivered = Callable[[bool], None]  # called once: True when acknowledged, False when lost
+SecretHandler = Callable[[bool, CipherSuite, bytes], None]  # is it for sending?, cipher suite, secret
+
+WINDOW: Final = 1 << 20  # bytes a peer may send ahead, on one stream and on all together
+MAX_STREAMS: Final = 8  # streams of each kind that a peer may have open
+STREAM_FRAME_ROOM: Final = 32  # do not start a STREAM frame with less space: aioquic 1.2.0 could lose a FIN
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """What is known of a frame beside its fields."""
+
+    path_id: int
+    frame_type: int
+    now: float
+
+
+FrameHandler = Callable[[Arrival, Reader], None]  # with the fields behind the frame type
+
+
+class SecretSink:
+    """Stands in for aioquic's CryptoContext of one direction of 1-RTT."""
+
+    aead = None
+
+    def __init__(self, is_send: bool, handler: SecretHandler) -> None:
+        self._is_send = is_send
+        self._handler = handler
+
+    def setup(self, *, cipher_suite: CipherSuite, secret: bytes, version: int) -> None:
+        self._handler(self._is_send, cipher_suite, secret)
+
+    def is_valid(self) -> bool:
+        return False
+
+
+class SecretPair:
+    """Stands in for aioquic's CryptoPair of 1-RTT: never valid, so aioquic builds no such packet."""
+
+    aead_tag_size = 16
+    key_phase = 0
+
+    def __init__(self, handler: SecretHandler) -> None:
+        self.recv = SecretSink(False, handler)
+        self.send = SecretSink(True, handler)
+
+    def teardown(self) -> None:
+        """The engine owns the keys: nothing to forget here."""
+
+
+class FrameBuilder:
+    """Stands in for QuicPacketBuilder: collects frames and their delivery handlers, makes no packet."""
+
+    packet_number = 0
+    quic_logger_frames: list[Any] | None = None
+
+    def __init__(self, size: int) -> None:
+        self._buffer = Buffer(capacity=size)
+        self._handlers: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
+
+    @property
+    def remaining_buffer_space(self) -> int:
+        return self._buffer.capacity - self._buffer.tell()
+
+    remaining_flight_space = remaining_buffer_space
+
+    @property
+    def frames(self) -> bytes:
+        return self._buffer.data
+
+    def start_frame(
+        self,
+        frame_type: int,
+        capacity: int = 1,
+        handler: Callable[..., None] | None = None,
+        handler_args: Any = (),
+    ) -> Buffer:
+        if self.remaining_buffer_space < capacity:
+            raise QuicPacketBuilderStop
+        self._buffer.push_uint_var(frame_type)
+        if handler is not None:
+            self._handlers.append((handler, tuple(handler_args)))
+        return self._buffer
+
+    def delivered(self, acked: bool) -> None:
+        """Tell aioquic what became of these frames."""
+        state = QuicDeliveryState.ACKED if acked else QuicDeliveryState.LOST
+        for handler, arguments in self._handlers:
+            handler(state, *arguments)
+
+
+class ControlConnection(QuicConnection):
+    """A QuicConnection reduced to the handshake, streams and their control frames."""
+
+    def __init__(self, *, reset_token: Callable[[bytes], bytes], **arguments: Any) -> None:
+        super().__init__(**arguments)
+        for limit in (self._local_max_streams_bidi, self._local_max_streams_uni):
+            limit.value = limit.sent = MAX_STREAMS
+        if not self._is_client:
+            self._host_cids[0].stateless_reset_token = reset_token(self.host_cid)
+        self._frames_path = 0
+
+    def handle_secret(self, is_send: bool, suite: CipherSuite, secret: bytes) -> None:
+        """Take a 1-RTT traffic secret; a subclass passes it on."""
+        raise AssertionError("a subclass must take the secrets")
+
+    def extra_transport_parameters(self) -> bytes:
+        """Return encoded transport parameters to send beside aioquic's."""
+        return b""
+
+    def handle_transport_parameters(self, known: QuicTransportParameters, raw: bytes) -> None:
+        """Look at the peer's transport parameters; raise QuicConnectionError to refuse them."""
+
+    # The state of the handshake
+
+    @property
+    def is_client(self) -> bool:
+        return self._is_client
+
+    @property
+    def handshake_started(self) -> bool:
+        """Whether a packet of the peer was authenticated."""
+        return self._state is not QuicConnectionState.FIRSTFLIGHT
+
+    @property
+    def handshake_complete(self) -> bool:
+        return self._handshake_complete
+
+    @property
+    def handshake_confirmed(self) -> bool:
+        return self._handshake_confirmed
+
+    @property
+    def peer_connection_id(self) -> bytes:
+        """The peer's first connection ID (path 0, sequence number 0)."""
+        return self._peer_cid.cid
+
+    @property
+    def peer_reset_token(self) -> bytes:
+        """The Stateless Reset Token for it; empty if there is none (a client's)."""
+        return self._peer_cid.stateless_reset_token or b""
+
+    @property
+    def peer_idle_timeout(self) -> float:
+        """The peer's max_idle_timeout in seconds; 0.0: none."""
+        return self._remote_max_idle_timeout or 0.0
+
+    @property
+    def peer_active_connection_id_limit(self) -> int:
+        return self._remote_active_connection_id_limit
+
+    def handshake_packets_received(self) -> int:
+        """How often a Handshake packet was authenticated: these prove the peer's address."""
+        space = self._spaces.get(tls.Epoch.HANDSHAKE)
+        return space.expected_packet_number if space is not None else 0
+
+    # Handshake datagrams
+
+    def receive_handshake(self, data: bytes, now: float) -> None:
+        """Handle a datagram of long-header packets. aioquic sees one address for ever, and so one path."""
+        address = self._network_paths[0].addr if self._network_paths else ("peer", 0)
+        self.receive_datagram(data, address, now)
+        self._remote_preferred_address = None
+
+    def handshake_datagrams(self, now: float) -> list[bytes]:
+        """Return what the handshake, or closing during it, has to send."""
+        if not self._network_paths:
+            return []
+        return [data for data, _ in self.datagrams_to_send(now)]
+
+    def handshake_timeout_at(self) -> float | None:
+        """When handle_handshake_timeout() is due; aioquic's own idle and closing timers are switched off."""
+        if self._handshake_confirmed or self._close_at is None or self._state in END_STATES:
+            return None
+        self._close_at = math.inf
+        at = self.get_timer()
+        return None if at is None or at == math.inf else at
+
+    def handle_handshake_timeout(self, now: float) -> None:
+        """Let aioquic's loss detection act."""
+        self._close_at = math.inf
+        self.handle_timer(now)
+
+    # Closing
+
+    @property
+    def close_event(self) -> ConnectionTerminated | None:
+        """Why the connection is closed or about to be."""
+        return self._close_event
+
+    @property
+    def close_pending(self) -> bool:
+        """Whether close() was called and nothing was sent yet."""
+        return self._close_pending
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the connection is closing, draining or gone."""
+        return self._state in END_STATES
+
+    @property
+    def is_draining(self) -> bool:
+        return self._state is QuicConnectionState.DRAINING
+
+    @property
+    def is_terminated(self) -> bool:
+        return self._state is QuicConnectionState.TERMINATED
+
+    def end(self, reason: str) -> None:
+        """End at once without sending anything."""
+        if self._close_event is None:
+            self._close_event = ConnectionTerminated(QuicErrorCode.NO_ERROR, QuicFrameType.PADDING, reason)
+        self._close_pending = False
+        self._close_end()
+
+    def close_frames(self) -> bytes:
+        """Return the CONNECTION_CLOSE frame for a 1-RTT packet."""
+        event = self._close_event
+        if event is None:
+            return b""
+        builder: Any = FrameBuilder(1000)
+        reason = event.reason_phrase.encode()[:200].decode(errors="ignore")
+        self._write_connection_close_frame(
+            builder, tls.Epoch.ONE_RTT, event.error_code, event.frame_type, reason
+        )
+        return bytes(builder.frames)
+
+    # Frames of 1-RTT packets
+
+    def add_frame_handler(self, number: int, handler: FrameHandler) -> None:
+        """Handle a frame type of 1-RTT packets ourselves; in other packets it is a PROTOCOL_VIOLATION."""
+
+        def adapter(context: QuicReceiveContext, frame_type: int, buffer: Buffer) -> None:
+            start = buffer.tell()
+            source = Reader(buffer.data_slice(start, buffer.capacity))
+            try:
+                handler(Arrival(self._frames_path, frame_type, context.time), source)
+            except DecodeError as error:
+                raise QuicConnectionError(
+                    QuicErrorCode.FRAME_ENCODING_ERROR, frame_type, str(error)
+                ) from error
+            buffer.seek(start + source.position)
+
+        vars(self)["_QuicConnection__frame_handlers"][number] = (adapter, EPOCHS("1"))
+
+    def handle_frames(self, path_id: int, frames: bytes, now: float) -> None:
+        """Handle the frames of a 1-RTT packet; raises QuicConnectionError."""
+        if self._state in END_STATES:
+            return
+        self._frames_path = path_id
+        path = self._network_paths[0]
+        context = QuicReceiveContext(tls.Epoch.ONE_RTT, self.host_cid, path, None, now, self._version)
+        self._payload_received(context, frames)
+
+    def next_control_frames(self, size: int) -> tuple[bytes, Delivered] | None:
+        """Return frames for one packet of at most `size` bytes, and what to call when its fate is known."""
+        if not self._handshake_complete or self._state in END_STATES:
+            return None
+        builder = FrameBuilder(size)
+        with suppress(QuicPacketBuilderStop):
+            self._write_control(builder)
+        return (builder.frames, builder.delivered) if builder.frames else None
+
+    def _write_control(self, builder: Any) -> None:
+        """What is left of aioquic's _write_application."""
+        if self._handshake_done_pending:
+            self._write_handshake_done_frame(builder)
+            self._handshake_done_pending = False
+        if self._streams_blocked_pending:
+            bidi, uni = QuicFrameType.STREAMS_BLOCKED_BIDI, QuicFrameType.STREAMS_BLOCKED_UNI
+            if self._streams_blocked_bidi:
+                self._write_streams_blocked_frame(builder, bidi, self._remote_max_streams_bidi)
+            if self._streams_blocked_uni:
+                self._write_streams_blocked_frame(builder, uni, self._remote_max_streams_uni)
+            self._streams_blocked_pending = False
+        self._discard_finished_streams()
+        self._write_limits(builder)
+        if self._ping_pending:
+            self._write_ping_frame(builder, self._ping_pending)
+            self._ping_pending.clear()
+        crypto = self._crypto_streams[tls.Epoch.ONE_RTT]
+        if not crypto.sender.buffer_is_empty:
+            self._write_crypto_frame(builder, cast(Any, None), crypto)
+        for stream in list(self._streams_queue):
+            self._write_stream(builder, stream)
+
+    def _write_stream(self, builder: Any, stream: QuicStream) -> None:
+        if builder.remaining_buffer_space < STREAM_FRAME_ROOM:
+            raise QuicPacketBuilderStop
+        if stream.receiver.stop_pending:
+            self._write_stop_sending_frame(builder, stream)
+        if stream.sender.reset_pending:
+            self._write_reset_stream_frame(builder, stream)
+        elif not stream.is_blocked and not stream.sender.buffer_is_empty:
+            credit = self._remote_max_data - self._remote_max_data_used
+            end = min(stream.sender.highest_offset + credit, stream.max_stream_data_remote)
+            used = self._write_stream_frame(builder, cast(Any, None), stream, end)
+            self._remote_max_data_used += used
+            if used:  # the others first, next time
+                self._streams_queue.remove(stream)
+                self._streams_queue.append(stream)
+
+    def _discard_finished_streams(self) -> None:
+        for stream in [stream for stream in self._streams_queue if stream.is_finished]:
+            stream_id: int = cast(int, stream.stream_id)
+            self._streams_queue.remove(stream)
+            del self._streams[stream_id]
+            finished: set[int] | None = getattr(self, "_streams_finished", None)  # aioquic 1.2.0
+            if finished is not None:
+                finished.add(stream_id)
+            if bool(stream_id & 1) == self._is_client:  # the peer's: let it open another one
+                limit = self._local_max_streams_uni if stream_id & 2 else self._local_max_streams_bidi
+                limit.value += 1
+
+    def _write_limits(self, builder: Any) -> None:
+        """MAX_STREAM_DATA, MAX_DATA, MAX_STREAMS: windows of a fixed size, where aioquic doubles them."""
+        unread = 0
+        for stream in self._streams.values():
+            receiver = stream.receiver
+            unread += receiver.highest_offset - receiver.starting_offset()
+            if stream.max_stream_data_local and not receiver.is_finished:
+                self._write_stream_window(builder, stream)
+        if self._local_max_data.used - unread + WINDOW // 2 >= self._local_max_data.value:
+            self._local_max_data.value = self._local_max_data.used - unread + WINDOW
+        for limit in (self._local_max_data, self._local_max_streams_bidi, self._local_max_streams_uni):
+            if limit.value != limit.sent:
+                frame = builder.start_frame(limit.frame_type, 9, self._on_connection_limit_delivery, (limit,))
+                frame.push_uint_var(limit.value)
+                limit.sent = limit.value
+
+    def _write_stream_window(self, builder: Any, stream: QuicStream) -> None:
+        read = stream.receiver.starting_offset()
+        if read + WINDOW // 2 >= stream.max_stream_data_local:
+            stream.max_stream_data_local = read + WINDOW
+        if stream.max_stream_data_local != stream.max_stream_data_local_sent:
+            handler = self._on_max_stream_data_delivery
+            frame = builder.start_frame(QuicFrameType.MAX_STREAM_DATA, 17, handler, (stream,))
+            frame.push_uint_var(stream.stream_id)
+            frame.push_uint_var(stream.max_stream_data_local)
+            stream.max_stream_data_local_sent = stream.max_stream_data_local
+
+    # What aioquic calls
+
+    def _initialize(self, peer_cid: bytes) -> None:
+        super()._initialize(peer_cid)
+        self._cryptos[tls.Epoch.ONE_RTT] = cast(Any, SecretPair(self.handle_secret))
+
+    def _serialize_transport_parameters(self) -> bytes:
+        return super()._serialize_transport_parameters() + self.extra_transport_parameters()
+
+    def _parse_transport_parameters(self, data: bytes, from_session_ticket: bool = False) -> None:
+        super()._parse_transport_parameters(data, from_session_ticket)
+        self.handle_transport_parameters(pull_quic_transport_parameters(Buffer(data=data)), data)
+
+    def _close_end(self) -> None:
+        self._set_state(QuicConnectionState.TERMINATED)
+
+    def _replenish_connection_ids(self) -> None:
+        """Connection IDs are issued by path, in cids.py."""
