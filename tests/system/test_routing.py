@@ -1,0 +1,181 @@
+"""The client's policy routing: the plan as text, then one contract for a fake and the real kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from ipaddress import ip_network
+from typing import Any
+
+import pytest
+
+from mqvpn.system import routing
+from mqvpn.system.errors import OperationFailed
+from mqvpn.system.link import Netlink
+from mqvpn.system.routing import DEFAULT_ROUTES, EMPTY, MARK, TABLE, Kernel, TunnelRoutes
+from mqvpn.system.tun import open_tun
+from tests.fakes.kernel import FakeKernel
+from tests.lab.net import Namespace, Net
+from tests.system.inside import inside
+from tests.system.snapshot import difference, snapshot
+
+BOTH = TunnelRoutes("tun0", DEFAULT_ROUTES)
+IPV4 = TunnelRoutes("tun0", DEFAULT_ROUTES[:1])
+
+ADD_IPV4 = [
+    "add route 0.0.0.0/0 unreachable metric 4278198272",
+    "add route 0.0.0.0/0 dev tun0 metric 1024",
+    "add rule ipv4 28016: lookup 254 suppress_prefixlength 0",
+    "add rule ipv4 28017: not fwmark 0x6d71 lookup 28017",
+]
+
+
+def steps(have: TunnelRoutes, want: TunnelRoutes) -> list[str]:
+    return [f"{verb} {item}" for verb, item in routing.plan(frozenset(routing.desired(have)), want)]
+
+
+def test_plan_routes_first_then_the_rules_that_lead_to_them() -> None:
+    assert steps(EMPTY, IPV4) == ADD_IPV4
+
+
+def test_plan_only_the_families_that_the_tunnel_carries() -> None:
+    assert steps(IPV4, BOTH) == [
+        "add route ::/0 unreachable metric 4278198272",
+        "add route ::/0 dev tun0 metric 1024",
+        "add rule ipv6 28016: lookup 254 suppress_prefixlength 0",
+        "add rule ipv6 28017: not fwmark 0x6d71 lookup 28017",
+    ]
+
+
+def test_plan_removes_in_the_opposite_order() -> None:
+    assert steps(IPV4, EMPTY) == [line.replace("add", "delete") for line in reversed(ADD_IPV4)]
+
+
+def test_plan_nothing_when_it_is_so_already() -> None:
+    assert steps(BOTH, BOTH) == []
+
+
+def test_plan_a_new_interface_keeps_rules_and_unreachable_routes_so_that_nothing_leaks() -> None:
+    assert steps(IPV4, TunnelRoutes("tun1", DEFAULT_ROUTES[:1])) == [
+        "delete route 0.0.0.0/0 dev tun0 metric 1024",
+        "add route 0.0.0.0/0 dev tun1 metric 1024",
+    ]
+
+
+def test_plan_routes_narrower_than_the_default() -> None:
+    want = TunnelRoutes("tun0", (ip_network("10.0.0.0/8"), ip_network("172.16.0.0/12")))
+    assert steps(EMPTY, want)[:4] == [
+        "add route 10.0.0.0/8 unreachable metric 4278198272",
+        "add route 172.16.0.0/12 unreachable metric 4278198272",
+        "add route 10.0.0.0/8 dev tun0 metric 1024",
+        "add route 172.16.0.0/12 dev tun0 metric 1024",
+    ]
+
+
+def contract(kernel: Kernel, remove_tun: Callable[[], Any]) -> None:
+    """What routing needs of a kernel, fake or real, that has the interface tun0."""
+    routing.apply(kernel, BOTH)
+    applied = kernel.routes() | kernel.rules()
+    assert applied == set(routing.desired(BOTH))
+    routing.apply(kernel, BOTH)
+    routing.apply(kernel, IPV4)
+    assert kernel.routes() | kernel.rules() == set(routing.desired(IPV4))
+    rule = next(iter(kernel.rules()))
+    with pytest.raises(OperationFailed, match="File exists"):
+        kernel.add(rule)
+    kernel.delete(rule)
+    kernel.delete(rule)
+    routing.apply(kernel, BOTH)
+    assert kernel.routes() | kernel.rules() == applied
+    remove_tun()
+    assert {route.interface for route in kernel.routes()} == {None}
+    with pytest.raises(OperationFailed, match="No such device"):
+        routing.apply(kernel, BOTH)
+    routing.apply(kernel, EMPTY)
+    assert not kernel.routes() | kernel.rules()
+
+
+def test_contract_fake() -> None:
+    kernel = FakeKernel("tun0")
+    contract(kernel, lambda: kernel.remove_interface("tun0"))
+
+
+@pytest.mark.netns
+def test_contract_kernel(net: Net) -> None:
+    client = net.namespace("client")
+    client.ip("link", "add", "tun0", "type", "veth", "peer", "name", "other")
+    client.ip("link", "set", "other", "up")
+    client.ip("link", "set", "tun0", "up")
+
+    def run() -> None:
+        with Netlink() as netlink:
+            contract(netlink, lambda: client.ip("link", "delete", "tun0"))
+
+    inside(client, run)
+
+
+def uplink(net: Net) -> Namespace:
+    """A client with an uplink: default routes, and rules and routes of other programs."""
+    client, gateway = net.namespace("client"), net.namespace("gateway")
+    net.veth(client, "eth0", gateway, "eth0")
+    gateway.ip("link", "set", "eth0", "up")
+    client.ip("link", "set", "eth0", "up")
+    client.ip("addr", "add", "192.0.2.2/24", "dev", "eth0")
+    client.ip("addr", "add", "2001:db8::2/64", "dev", "eth0", "nodad")
+    client.ip("route", "add", "default", "via", "192.0.2.1")
+    client.ip("-6", "route", "add", "default", "via", "2001:db8::1")
+    client.ip("rule", "add", "priority", "28016", "fwmark", "7", "lookup", "777")
+    client.ip("rule", "add", "priority", "5000", "lookup", "777", "protocol", "99")
+    client.ip("route", "add", "198.51.100.0/24", "dev", "eth0", "table", "777", "proto", "171")
+    client.ip("route", "add", "203.0.113.0/24", "dev", "eth0", "table", str(TABLE), "proto", "static")
+    return client
+
+
+def way(client: Namespace, address: str, *more: str) -> str:
+    """The interface by which the kernel sends packets to the address, or 'none'."""
+    words = client.run("ip", "route", "get", address, *more, check=False).split()
+    return words[words.index("dev") + 1] if "dev" in words else "none"
+
+
+@pytest.mark.netns
+def test_default_route_goes_into_the_tunnel_but_not_for_marked_packets(net: Net) -> None:
+    client = uplink(net)
+
+    def run() -> None:
+        open_tun("tun0")
+        client.ip("link", "set", "tun0", "up")
+        client.ip("addr", "add", "10.9.0.2/32", "dev", "tun0")
+        client.ip("addr", "add", "fd00::2/128", "dev", "tun0", "nodad")
+        with Netlink() as netlink:
+            routing.apply(netlink, BOTH)
+        for address in ("8.8.8.8", "2620:fe::fe"):
+            assert way(client, address) == "tun0"
+            assert way(client, address, "mark", str(MARK)) == "eth0"
+        for neighbour in ("192.0.2.77", "2001:db8::77"):
+            assert way(client, neighbour) == "eth0"
+
+    inside(client, run)
+    assert way(client, "8.8.8.8") == "none"  # the process is dead and its TUN gone, yet nothing leaks
+    assert way(client, "8.8.8.8", "mark", str(MARK)) == "eth0"
+
+
+@pytest.mark.netns
+def test_empty_removes_what_a_killed_client_left_and_nothing_else(net: Net) -> None:
+    client = uplink(net)
+    before = snapshot(client.name)
+
+    def killed() -> None:
+        open_tun("tun0")
+        client.ip("link", "set", "tun0", "up")
+        with Netlink() as netlink:
+            routing.apply(netlink, BOTH)
+            routing.apply(netlink, BOTH)
+
+    def clean_up() -> None:
+        with Netlink() as netlink:
+            routing.apply(netlink, EMPTY)
+            routing.apply(netlink, EMPTY)
+
+    inside(client, killed)
+    assert difference(before, snapshot(client.name))
+    inside(client, clean_up)
+    assert difference(before, snapshot(client.name)) == []
