@@ -1,7 +1,7 @@
 """MultipathConnection: one connection of Multipath QUIC (draft-ietf-quic-multipath-21). No I/O, no clock.
 
 aioquic makes the handshake and the streams (seam.py), the engine everything in 1-RTT packets; between them
-stand the paths (paths.py). Inputs: receive_long(), handle_event(), handle_timeout() and the application's calls.
+stand the paths (paths.py). Inputs: receive_long(), handle_event(), handle_timeout(), calls of the application.
 Outputs: flush(), next_event(), next_timeout(). Whatever goes wrong in them ends this connection and no other.
 """
 
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from mqvpn.dataplane import engine as dataplane
-from mqvpn.dataplane.engine import Endpoint, Engine
+from mqvpn.dataplane.engine import Engine
 from mqvpn.multipath.cids import reset_token
 from mqvpn.multipath.configuration import HANDSHAKE_DATAGRAM_SIZE
 from mqvpn.multipath.datagram import split
@@ -24,7 +24,7 @@ from mqvpn.multipath.lifetime import Lifetime
 from mqvpn.multipath.limits import PathLimits
 from mqvpn.multipath.outbox import Outbox
 from mqvpn.multipath.parameters import read_initial_max_path_id, write_initial_max_path_id
-from mqvpn.multipath.path import Address, Path
+from mqvpn.multipath.path import Address, Endpoint, Path
 from mqvpn.multipath.paths import Paths
 from mqvpn.multipath.seam import (
     CipherSuite,
@@ -76,6 +76,7 @@ class MultipathConnection(ControlConnection):
             retry_source_connection_id=retry_source_connection_id,
         )
         self.engine_connection = connection = engine.connection(is_client=self.is_client)
+        self.id = connection.id  # the engine's, and valid beyond the end
         self._outbox = Outbox(connection)
         self._issuance = Issuance(connection, self._outbox, lambda cid: reset_token(key, cid))
         self._limits = PathLimits(max_path_id, self._issuance, self._outbox)
@@ -104,10 +105,6 @@ class MultipathConnection(ControlConnection):
         }
 
     # What there is
-
-    @property
-    def id(self) -> int:
-        return self.engine_connection.id
 
     @property
     def multipath(self) -> bool:
@@ -175,6 +172,8 @@ class MultipathConnection(ControlConnection):
         self, data: bytes, socket: int, remote: Endpoint, local: Endpoint | None, now: float
     ) -> list[Early]:
         """Handle a datagram that begins with a long header; return 1-RTT packets the engine can open now."""
+        if self.has_ended:
+            return []
         head, tail = split(data)
         address = Address(socket, remote, local)
         if head and self._accepts(address):
@@ -196,6 +195,8 @@ class MultipathConnection(ControlConnection):
 
     def handle_timeout(self, now: float) -> None:
         """Do what is due."""
+        if self.is_terminated:
+            return
         with self._guarded():
             end_at = self._lifetime.next_timeout(self.engine_connection.last_received, self._pto())
             if end_at is not None and now >= end_at:
@@ -221,6 +222,8 @@ class MultipathConnection(ControlConnection):
     def flush(self, now: float) -> list[tuple[int, Endpoint, Endpoint | None, bytes]]:
         """Return handshake datagrams to send; give the engine the control frames it has room for."""
         datagrams: list[bytes] = []
+        if self.is_terminated:
+            return []
         with self._guarded():
             if self.close_pending:
                 datagrams = self._send_close(now)
@@ -381,7 +384,7 @@ class MultipathConnection(ControlConnection):
     def _repeat_close(self, now: float) -> None:
         """RFC 9000, section 10.2.1: answer packets with CONNECTION_CLOSE, at a limited rate."""
         heard = self.engine_connection.last_received > self._close_sent_at
-        if self._opened and heard and not (self.is_draining or self.is_terminated):
+        if self._opened and heard and not self.is_draining:
             self._close_sent_at = now
             self.engine_connection.close_now(self.close_frames())
 

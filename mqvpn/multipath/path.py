@@ -3,9 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Final
 
-from mqvpn.dataplane.engine import Endpoint
 from mqvpn.multipath.pathstate import LIVE, PathInput, PathState, next_state
 from mqvpn.multipath.validation import MtuProof, Validation
+
+Endpoint = tuple[str, int]  # address as text, port
 
 MAX_CHALLENGES: Final = 4  # of the peer's, kept until the path can answer
 
