@@ -10,6 +10,7 @@ import contextlib
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -91,6 +92,14 @@ class Namespace:
         run("ip", "netns", "delete", self.name, check=False)
 
 
+def _remove_orphans() -> None:
+    """Remove the namespaces of test runs that were killed before they could do so themselves."""
+    for path in Path("/run/netns").glob("mq*-*"):
+        owner = re.match(r"mq(\d+)-\d+-", path.name)
+        if owner and not Path("/proc", owner[1]).exists():
+            run("ip", "netns", "delete", path.name, check=False)
+
+
 class Net:
     """Context manager: namespaces and veth links that live as long as the `with` block."""
 
@@ -103,6 +112,7 @@ class Net:
         self.directory = BUILD / self._prefix
 
     def __enter__(self) -> Net:
+        _remove_orphans()
         self.directory.mkdir(parents=True, exist_ok=True)
         return self
 
