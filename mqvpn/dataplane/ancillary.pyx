@@ -1,18 +1,18 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """Endpoints <-> what sendmsg and recvmmsg speak: socket addresses and control messages (RFC 3542, section 6).
 
-An AF_INET6 socket that also carries IPv4 takes and gives IPv4 as ::ffff:a.b.c.d, in IPV6_PKTINFO too; only a plain
-AF_INET socket needs IP_PKTINFO. Writers return how many bytes of control they used, a multiple of the alignment.
+An AF_INET6 socket that also carries IPv4 takes and gives IPv4 as ::ffff:a.b.c.d, in IPV6_PKTINFO too; only
+a plain AF_INET socket needs IP_PKTINFO. Writers return how many bytes of control they used, with padding.
 """
 
 from libc.stddef cimport size_t
-from libc.stdint cimport uint8_t, uint16_t, uint32_t
+from libc.stdint cimport uint8_t, uint16_t
 from libc.string cimport memcmp, memcpy, memset
 
 from mqvpn.dataplane.linux cimport (
-    AF_INET, AF_INET6, CMSG_DATA, CMSG_FIRSTHDR, CMSG_LEN, CMSG_NXTHDR, CMSG_SPACE, IP_PKTINFO, IP_TOS, IPPROTO_IP,
-    IPPROTO_IPV6, IPPROTO_UDP, IPV6_PKTINFO, IPV6_TCLASS, UDP_GRO, UDP_SEGMENT, cmsghdr, htons, in6_pktinfo,
-    in_pktinfo, msghdr, ntohs, sockaddr_in, sockaddr_in6
+    AF_INET, AF_INET6, CMSG_DATA, CMSG_FIRSTHDR, CMSG_LEN, CMSG_NXTHDR, CMSG_SPACE, IP_PKTINFO, IP_TOS,
+    IPPROTO_IP, IPPROTO_IPV6, IPPROTO_UDP, IPV6_PKTINFO, IPV6_TCLASS, UDP_GRO, UDP_SEGMENT, cmsghdr, htons,
+    in6_pktinfo, in_pktinfo, msghdr, ntohs, sockaddr_in, sockaddr_in6
 )
 
 cdef const uint8_t* MAPPED = <const uint8_t*>b"\0\0\0\0\0\0\0\0\0\0\xff\xff"

@@ -1,8 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """The Internet checksum (RFC 1071), in loops that the compiler turns into vector code.
 
-32-bit words are summed into a 64-bit total: no carry is lost in less than 2^32 words, and the one's complement
-sum does not depend on the word size. The total is folded to 16 bits once, at the end.
+32-bit words are summed into a 64-bit total: no carry is lost in less than 2^32 words, and the one's
+complement sum does not depend on the word size. The total is folded to 16 bits once, at the end.
 """
 
 from libc.stddef cimport size_t
@@ -25,10 +25,20 @@ cdef uint64_t checksum_add(const uint8_t* data, size_t length, uint64_t total) n
     return add_tail(data + 4 * count, length % 4, total)
 
 
-cdef uint64_t checksum_copy(uint8_t* out, const uint8_t* data, size_t length, uint64_t total) noexcept nogil:
+cdef uint64_t checksum_copy(
+    uint8_t* out, const uint8_t* data, size_t length, uint64_t total
+) noexcept nogil:
     """checksum_add() of bytes that are copied to `out` in the same pass; the two must not overlap."""
-    memcpy(out, data, length)
-    return checksum_add(out, length, total)
+    cdef const mqvpn_word* words = <const mqvpn_word*>data
+    cdef mqvpn_word* copies = <mqvpn_word*>out
+    cdef size_t i, count = length // 4
+    cdef uint32_t word
+    for i in range(count):
+        word = words[i]
+        copies[i] = word
+        total += word
+    memcpy(out + 4 * count, data + 4 * count, length % 4)
+    return add_tail(data + 4 * count, length % 4, total)
 
 
 cdef inline uint64_t add_tail(const uint8_t* data, size_t length, uint64_t total) noexcept nogil:
@@ -38,7 +48,7 @@ cdef inline uint64_t add_tail(const uint8_t* data, size_t length, uint64_t total
 
 
 cdef uint64_t checksum_pseudo(const uint8_t* ip, uint8_t protocol, uint32_t length) noexcept nogil:
-    """Sum of the pseudo header (RFC 9293, section 3.1; RFC 8200, section 8.1) for `length` transport bytes."""
+    """Sum of the pseudo header (RFC 9293, section 3.1; RFC 8200, section 8.1); `length` of the transport."""
     cdef uint8_t tail[8]
     tail[0] = <uint8_t>(length >> 24)
     tail[1] = <uint8_t>(length >> 16)

@@ -1,10 +1,10 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """Segments of one flow joined into a super packet, which the kernel takes in one piece.
 
-The rule is that of the kernel's GRO: the super packet, cut again, gives back the very same segments. So all of them
-have the same headers but for lengths, checksums, sequence numbers and IPv4 IDs (which count up, or do not matter:
-RFC 6864, section 4.1), the same payload length but for a shorter last one, FIN and PSH only on the last, no CWR, and
-a correct checksum, since that is replaced by the instruction to make one. Payloads stay where they are.
+The rule is that of the kernel's GRO: the super packet, cut again, gives back the very same segments. So all
+of them have the same headers but for lengths, checksums, sequence numbers and IPv4 IDs (which count up, or
+do not matter: RFC 6864, section 4.1), the same payload length but for a shorter last one, FIN and PSH only
+on the last, no CWR, and a correct checksum, since a new one will be made. Payloads stay where they are.
 """
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
@@ -57,7 +57,9 @@ cdef bint group_matches(const group_t* group, const uint8_t* packet, const heade
     return memcmp(group.headers + 8, packet + 8, 32) == 0
 
 
-cdef void group_open(group_t* group, uint8_t* packet, uint32_t size, const headers_t* headers) noexcept nogil:
+cdef void group_open(
+    group_t* group, uint8_t* packet, uint32_t size, const headers_t* headers
+) noexcept nogil:
     """Begin a group with a mergeable packet."""
     cdef const uint8_t* transport = packet + headers.ip_length
     memcpy(group.headers, packet, headers.length)
@@ -72,7 +74,9 @@ cdef void group_open(group_t* group, uint8_t* packet, uint32_t size, const heade
     take(group, packet, size)
 
 
-cdef bint group_append(group_t* group, uint8_t* packet, uint32_t size, const headers_t* headers) noexcept nogil:
+cdef bint group_append(
+    group_t* group, uint8_t* packet, uint32_t size, const headers_t* headers
+) noexcept nogil:
     """Add a mergeable packet of the same flow; False: it is not the continuation of this super packet."""
     cdef uint32_t payload = size - headers.length
     cdef const uint8_t* transport = packet + headers.ip_length
@@ -82,15 +86,18 @@ cdef bint group_append(group_t* group, uint8_t* packet, uint32_t size, const hea
         return False
     if not same_ip(group, packet, headers):
         return False
-    if headers.protocol == PROTOCOL_TCP and not continues_tcp(group, transport, headers.length - headers.ip_length):
-        return False
+    if headers.protocol == PROTOCOL_TCP:
+        if not continues_tcp(group, transport, headers.length - headers.ip_length):
+            return False
     take(group, packet, size)
     return True
 
 
-cdef inline bint same_ip(const group_t* group, const uint8_t* packet, const headers_t* headers) noexcept nogil:
+cdef inline bint same_ip(
+    const group_t* group, const uint8_t* packet, const headers_t* headers
+) noexcept nogil:
     """All but the length, the ID and the checksum."""
-    cdef const uint8_t* first = group.headers
+    cdef const uint8_t* first = <const uint8_t*>group.headers
     if headers.version == 6:
         return memcmp(first, packet, 4) == 0 and memcmp(first + 6, packet + 6, IPV6_HEADER - 6) == 0
     if not packet[6] & DONT_FRAGMENT and load16(packet + 4) != group.identification:

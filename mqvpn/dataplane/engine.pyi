@@ -65,6 +65,9 @@ class Connection:
         self, direction: int, generation: int, suite: int, key: bytes, iv: bytes, hp: bytes
     ) -> None:
         """Install the 1-RTT keys of a key update generation (0 is the first); hp only matters for 0."""
+    def update_keys(self) -> None:
+        """Protect what is sent from now on with the next generation (RFC 9001, section 6). Raises ValueError
+        if its keys were not installed."""
     def set_peer(
         self, ack_delay_exponent: int, max_ack_delay: float, max_datagram_frame_size: int, max_udp_payload: int
     ) -> None: ...
@@ -105,7 +108,7 @@ class Connection:
     def room(self) -> int:
         """Bytes of frames the engine will take now (0 while its queue is full)."""
     def close_now(self, frames: bytes, path_id: int = -1) -> None:
-        """Send CONNECTION_CLOSE frames on the path, and no IP packet ever after."""
+        """Send these CONNECTION_CLOSE frames, and nothing else ever after (b"": nothing at all)."""
     def path(self, path_id: int) -> PathStats: ...
     def path_ids(self) -> list[int]: ...
     def largest_pto(self) -> float: ...

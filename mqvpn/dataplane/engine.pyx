@@ -22,6 +22,9 @@ from mqvpn.dataplane.udp cimport (
 from mqvpn.dataplane.crypto import AES_128_GCM, AES_256_GCM, CHACHA20_POLY1305
 from mqvpn.dataplane.session import Connection, PathStats
 
+Endpoint = tuple[str, int]
+Prefix = tuple[bytes, int]
+
 LONG_HEADER = EVENT_LONG_HEADER
 EARLY = EVENT_EARLY
 UNKNOWN = EVENT_UNKNOWN
@@ -118,7 +121,8 @@ cdef class Engine:
             return
         memset(&slot, 0, sizeof(datagram_t))
         endpoint_from_python(&slot.remote, remote)
-        endpoint_from_python(&slot.local, local)
+        if local is not None:
+            endpoint_from_python(&slot.local, local)
         slot.socket = <uint8_t>socket
         slot.data = self.kept + KEPT_BYTES * (self.kept_next % KEPT)
         slot.length = <uint32_t>len(data)

@@ -3,12 +3,12 @@ class PacketBatch:
 
     def __len__(self) -> int: ...
     def append(self, packet: bytes, gso_size: int = 0) -> None:
-        """Add a copy of an IP packet, or with gso_size of a TCP or UDP super packet. ValueError: not IP, full."""
+        """Add a copy of an IP packet or, with gso_size, of a super packet. ValueError: not IP, full."""
     def clear(self) -> None:
         """Free what nobody has taken."""
 
 class PacketRefs:
-    """IP packets that lie in a receive batch, at most 1024, to be written to the TUN before the batch is reused."""
+    """IP packets that lie in a receive batch, at most 1024, to be written before the batch is used again."""
 
     def __len__(self) -> int: ...
     def append(self, packet: bytes) -> None:

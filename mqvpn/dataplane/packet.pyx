@@ -1,9 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """Packets as they travel through the data plane, and the two pools they come from.
 
-A packet and its buffer are one allocation, small (2 KB) or large (66 KB, a whole super packet). Freed packets
-wait in a list per size, so that the loop allocates nothing when warm; nothing is allocated before it is needed.
-The pools belong to the one thread that moves packets.
+A packet and its buffer are one allocation, small (2 KB) or large (66 KB, a whole super packet). Freed
+packets wait in a list per size, so that the warm loop allocates nothing; nothing is allocated before it is
+needed. The pools belong to the one thread that moves packets.
 """
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
@@ -123,7 +123,7 @@ cdef class PacketBatch:
         batch_free(self)
 
     def append(self, bytes packet not None, uint16_t gso_size = 0) -> None:
-        """Add a copy of an IP packet, or with gso_size of a TCP or UDP super packet. ValueError: not IP, full."""
+        """Add a copy of an IP packet or, with gso_size, of a super packet. ValueError: not IP, full."""
         cdef packet_t* copy
         if self.count == BATCH_PACKETS:
             raise ValueError(f"a batch holds {BATCH_PACKETS} packets")

@@ -12,10 +12,11 @@ from libc.stdint cimport uint32_t
 from mqvpn.dataplane.state cimport ANY, PATHS, WLB, conn_t, path_t
 
 cdef double LOAD_STEP = 0.1         # the load of the paths is counted anew this often, seconds
+cdef double ACTIVE = 0.5            # a flow that sent within this time counts
 cdef double STAY = 1.0              # a flow that cannot pause is looked at again this often
 cdef double BETTER = 1.5            # how much more another path must give before such a flow moves
 cdef double FLOWLET = 0.010         # shortest pause that counts as a gap
-cdef double BULK = 0.1              # share of a path's capacity that makes a flow count as a whole one
+cdef double BULK = 0.02             # share of all paths' capacity that makes a flow count as a whole one
 cdef double FOREVER = 1e30
 
 
@@ -71,39 +72,45 @@ cdef int lowest_rtt(conn_t* conn, const choice_t* choice) noexcept nogil:
     return best
 
 
-cdef inline double weight_of(const flow_t* flow, double capacity) noexcept nogil:
-    """How much of a bulk flow this is, 0 to 1."""
-    cdef double weight = flow.rate / (BULK * capacity)
+cdef inline double weight_of(const conn_t* conn, const flow_t* flow) noexcept nogil:
+    """How much of a bulk flow this is, 0 to 1. One whose rate is not known yet counts whole: many that start at once
+    must not pile up on one path."""
+    cdef double weight
+    if flow.rate == 0.0:
+        return 1.0
+    weight = flow.rate / (BULK * conn.capacity)
     return 1.0 if weight > 1.0 else weight
 
 
-cdef void count_load(conn_t* conn, double now) noexcept nogil:
+cdef void count_load(conn_t* conn, const choice_t* choice, double now) noexcept nogil:
     cdef uint32_t i
     cdef int k
     cdef flow_t* flow
     conn.load_at = now
+    conn.capacity = 0.0
+    for k in range(choice.count):
+        conn.capacity += capacity_of(conn.paths[choice.slots[k]])
     for k in range(PATHS):
         conn.load[k] = 0.0
     for i in range(conn.queue.bucket_count):
         flow = conn.queue.buckets[i]
         while flow != NULL:
-            if flow.slot >= 0 and now - flow.last_sent < 0.5 and conn.paths[flow.slot] != NULL:
-                conn.load[flow.slot] += weight_of(flow, capacity_of(conn.paths[flow.slot]))
+            if flow.slot >= 0 and now - flow.last_sent < ACTIVE:
+                conn.load[flow.slot] += weight_of(conn, flow)
             flow = flow.chain
 
 
 cdef int pick(conn_t* conn, flow_t* flow, const choice_t* choice, double factor) noexcept nogil:
     """The path that would give this flow most; its own one wins unless another gives `factor` times more."""
     cdef int k, slot, best = ANY
-    cdef double share, most = 0.0, own
+    cdef double share, most = 0.0, others, weight = weight_of(conn, flow)
+    weight = 0.01 if weight < 0.01 else weight
     for k in range(choice.count):
         slot = choice.slots[k]
-        share = capacity_of(conn.paths[slot])
+        others = conn.load[slot] - (weight if slot == flow.slot else 0.0)
+        share = capacity_of(conn.paths[slot]) / (weight + (others if others > 0.0 else 0.0))
         if slot == flow.slot:
-            own = conn.load[slot] - weight_of(flow, share)
-            share = share / (1.0 + (own if own > 0.0 else 0.0)) * factor
-        else:
-            share /= 1.0 + conn.load[slot]
+            share *= factor
         if share > most:
             most = share
             best = slot
@@ -135,14 +142,13 @@ cdef int choose_wlb(conn_t* conn, flow_t* flow, choice_t* choice, double now) no
         else:
             return flow.slot if choice.room[flow.slot] > 0 else ANY
     if now - conn.load_at > LOAD_STEP:
-        count_load(conn, now)
+        count_load(conn, choice, now)
     slot = pick(conn, flow, choice, factor)
     if slot != ANY:
         if slot != flow.slot:
             if fit:
-                conn.load[flow.slot] -= weight_of(flow, capacity_of(conn.paths[flow.slot]))
-            # Unknown flows count as bulk until their rate is known: many that start at once must not pile up.
-            conn.load[slot] += 1.0 if flow.rate == 0.0 else weight_of(flow, capacity_of(conn.paths[slot]))
+                conn.load[flow.slot] -= weight_of(conn, flow)
+            conn.load[slot] += weight_of(conn, flow)
         flow.slot = slot
         flow.placed = now
     return slot if slot != ANY and choice.room[slot] > 0 else ANY

@@ -1,9 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """Super packets cut into segments (TSO4, TSO6, USO), each written straight into its place.
 
-As the kernel cuts them: the length fields, the IPv4 ID, the TCP sequence number, flags and checksums of each
-segment are its own, everything else is the super packet's. FIN and PSH belong to the last segment and CWR to the
-first (RFC 3168, section 6.1.2). The payload is read once: copied and summed in the same pass.
+As the kernel cuts them: the length fields, the IPv4 ID, the TCP sequence number, flags and checksums of
+each segment are its own, everything else is the super packet's. FIN and PSH belong to the last segment and
+CWR to the first (RFC 3168, section 6.1.2).
 """
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t

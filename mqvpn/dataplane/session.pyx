@@ -149,6 +149,13 @@ cdef class Connection:
             raise ValueError("libcrypto does not offer this cipher")
         conn_ready(&self.engine.core, conn)
 
+    def update_keys(self):
+        cdef conn_t* conn = self.live()
+        cdef int64_t generation = conn.send_generation + 1
+        if conn.send_keys[generation % 3].generation != generation:
+            raise ValueError("the next keys are not installed")
+        conn.send_generation = generation
+
     def set_peer(self, uint32_t ack_delay_exponent, double max_ack_delay, uint32_t max_datagram_frame_size,
                  uint32_t max_udp_payload):
         cdef conn_t* conn = self.live()
@@ -196,11 +203,10 @@ cdef class Connection:
         conn_ready(&self.engine.core, self.conn)
 
     cdef int place_path(self, path_t* path, int socket, object remote, object local) except -1:
-        cdef endpoint_t where
-        endpoint_from_python(&where, remote)
-        path.remote = where
-        endpoint_from_python(&where, local)
-        path.local = where
+        memset(&path.local, 0, sizeof(endpoint_t))
+        endpoint_from_python(&path.remote, remote)
+        if local is not None:
+            endpoint_from_python(&path.local, local)
         path.socket = <uint8_t>socket
         memset(&path.told, 0, sizeof(endpoint_t))
         return 0
@@ -295,7 +301,8 @@ cdef class Connection:
     def close_now(self, bytes frames, int64_t path_id=ANY):
         self.live().closed = True
         queue_clear(&self.conn.queue)
-        self.enqueue(frames, path_id, 0, 0, True)
+        if frames:
+            self.enqueue(frames, path_id, 0, 0, True)
 
     cdef int enqueue(self, bytes frames, int64_t path_id, uint32_t token, uint16_t pad_to, bint closing) except -1:
         cdef conn_t* conn = self.live()
@@ -344,6 +351,7 @@ cdef class Connection:
 
     def set_keep_alive(self, double seconds):
         self.live().keep_alive = seconds
+        conn_ready(&self.engine.core, self.conn)
 
     def counters(self):
         cdef conn_t* c = self.live()

@@ -125,6 +125,7 @@ cdef struct conn_t:
     double received_at
     double load[PATHS]              # WLB: how many bulk flows each path carries
     double load_at
+    double capacity                 # of the paths in use together, bytes per second
     bint ready                      # in the list of those to be served
     conn_t* ready_next
     uint64_t ip_sent, ip_sent_bytes, ip_received, ip_received_bytes

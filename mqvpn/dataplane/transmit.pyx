@@ -169,7 +169,8 @@ cdef bint obsolete(const conn_t* conn, const control_t* item, const path_t* path
 
 cdef bint must_wait(const conn_t* conn, const control_t* item, const path_t* path) noexcept nogil:
     """No path yet, the amplification limit, or, for frames that may go anywhere, no room."""
-    if path == NULL or not may_send(conn, path, item.length + 40):
+    cdef uint32_t size = item.length + 40 if item.length + 40 > item.pad_to else item.pad_to
+    if path == NULL or not may_send(conn, path, size):
         return True
     return item.path_id == ANY and not item.closing and path.sent.in_flight + item.length > path.sent.cc.cwnd
 

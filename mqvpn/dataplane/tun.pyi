@@ -4,7 +4,7 @@ class Tun:
     """A TUN descriptor, which stays the caller's. `uso`: the kernel takes super packets of UDP."""
 
     def __init__(self, fd: int, vnet_header: bool = True, uso: bool = False) -> None:
-        """vnet_header: the device was opened with IFF_VNET_HDR, whose header is 10 bytes (TUNSETVNETHDRSZ)."""
+        """vnet_header: opened with IFF_VNET_HDR; the header has 10 bytes (TUNSETVNETHDRSZ)."""
     @property
     def failed(self) -> int:
         """errno (EBADFD) once the device is gone, else 0."""

@@ -1,10 +1,11 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """IP packets from and to the TUN device, in pieces of up to 64 KB (IFF_VNET_HDR).
 
-Reading: virtio header and packet -> the header is checked against the packet -> partial checksum of an ordinary
-packet finished -> a small packet moves to a small buffer. The headers' lengths come from the packet itself: hdr_len
-is only a hint. Writing: neighbouring segments of a flow are joined into super packets, several flows at a time; packets
-of one flow stay in order and all are written when write() returns. Nothing raises: drops are counted.
+Reading: virtio header and packet -> the header is checked against the packet -> partial checksum of an
+ordinary packet finished -> a small packet moves to a small buffer. Header lengths come from the packet
+itself: hdr_len is only a hint. Writing: neighbouring segments of a flow are joined into super packets,
+several flows at a time; packets of one flow stay in order and all are written when write() returns. Drops
+are counted.
 """
 
 from libc.errno cimport EBADFD, errno
@@ -21,7 +22,8 @@ from mqvpn.dataplane.packet cimport (
     BATCH_PACKETS, PacketBatch, PacketRefs, packet_describe, packet_free, packet_new, packet_t
 )
 from mqvpn.dataplane.virtio cimport (
-    VIRTIO_GSO_ECN, VIRTIO_GSO_NONE, VIRTIO_GSO_TCPV4, VIRTIO_GSO_TCPV6, VIRTIO_GSO_UDP_L4, VIRTIO_NEEDS_CSUM, virtio_t
+    VIRTIO_GSO_ECN, VIRTIO_GSO_NONE, VIRTIO_GSO_TCPV4, VIRTIO_GSO_TCPV6, VIRTIO_GSO_UDP_L4, VIRTIO_NEEDS_CSUM,
+    virtio_t
 )
 
 from mqvpn.wire.drop import Drop
@@ -73,9 +75,9 @@ cdef class Tun:
 
     def read(self, PacketBatch batch not None, double now, int limit = 32) -> int:
         """Append what the device holds, after at most `limit` reads; the number of packets appended."""
-        cdef int before = batch.count, i
+        cdef int before = batch.count, _
         with nogil:
-            for i in range(min(limit, BATCH_PACKETS - before)):
+            for _ in range(min(limit, BATCH_PACKETS - before)):
                 if not self.read_next():
                     break
                 self.spare.arrived = now
@@ -231,7 +233,7 @@ cdef class Tun:
 
 
 cdef bint apply_virtio(packet_t* packet, const virtio_t* virtio) noexcept nogil:
-    """Check the virtio header against the packet, finish an ordinary packet's checksum. False: they disagree."""
+    """Check the virtio header, finish an ordinary packet's checksum. False: the two contradict each other."""
     if virtio.gso_type != VIRTIO_GSO_NONE:
         return super_packet_valid(packet, virtio)
     if virtio.flags & VIRTIO_NEEDS_CSUM:

@@ -1,11 +1,12 @@
-Endpoint = tuple[str, int]  # address text and port; IPv4 never as ::ffff:a.b.c.d; fe80::1%INDEX for link-local
+# Address text and port; IPv4 never as ::ffff:a.b.c.d; link-local as fe80::1%INDEX.
+Endpoint = tuple[str, int]
 
 class Datagrams:
-    """One receive batch, 8 slots: each one datagram or several of equal size (only the last may be shorter)."""
+    """One receive batch, 8 slots: each one datagram or several of equal size (the last may be shorter)."""
 
     def __len__(self) -> int: ...
     def append(self, socket: int, remote: Endpoint, local: Endpoint, data: bytes, segment: int = 0) -> None:
-        """Fill the next slot with one datagram, or with several of `segment` bytes. ValueError: full, too large."""
+        """Fill the next slot with one datagram, or with equal ones of `segment` bytes. ValueError: full."""
     def datagrams(self) -> list[tuple[int, Endpoint, Endpoint, bytes]]:
         """(socket, remote, local, datagram) for each datagram, slots split into their segments."""
     def ecn(self) -> list[int]:
@@ -14,11 +15,11 @@ class Datagrams:
         """Forget all slots."""
 
 class Bursts:
-    """What is to be sent now, 8 slots: each one datagram or several of equal size (only the last may be shorter)."""
+    """What is to be sent now, 8 slots like those of Datagrams."""
 
     def __len__(self) -> int: ...
     def append(self, socket: int, remote: Endpoint, local: Endpoint, data: bytes, segment: int = 0) -> None:
-        """Add a burst of datagrams of `segment` bytes; local ("::", 0): the kernel chooses. ValueError: full."""
+        """Add datagrams of `segment` bytes; local ("::", 0): the kernel chooses. ValueError: full."""
     def datagrams(self) -> list[tuple[int, Endpoint, Endpoint, bytes]]:
         """(socket, remote, local, datagram) for each datagram of each burst."""
     def clear(self) -> None:

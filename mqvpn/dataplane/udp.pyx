@@ -1,10 +1,10 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """Datagrams received in batches (recvmmsg, UDP_GRO) and bursts to send (sendmsg, UDP_SEGMENT).
 
-A datagram that the kernel refuses to send is a lost datagram: counted, never raised. A kernel or a device that
-refuses UDP_SEGMENT is noticed and that socket sends with sendmmsg from then on. The local address travels both ways
-(IP_PKTINFO, IPV6_PKTINFO), so that a wildcard socket answers from the address it was asked on. On an AF_INET6
-socket IPv4 appears in both places, address and packet information, as ::ffff:a.b.c.d (RFC 4291, section 2.5.5.2).
+A datagram that the kernel refuses to send is a lost datagram: counted, never raised. A kernel or a device
+that refuses UDP_SEGMENT is noticed and that socket sends with sendmmsg from then on. The local address
+travels both ways (IP_PKTINFO, IPV6_PKTINFO), so that a wildcard socket answers from the address it was
+asked on.
 """
 
 from libc.errno cimport EAGAIN, EINVAL, EIO, errno
@@ -19,8 +19,8 @@ from mqvpn.dataplane.ancillary cimport (
 )
 from mqvpn.dataplane.linux cimport (
     AF_INET, AF_INET6, IP_PKTINFO, IP_RECVTOS, IPPROTO_IP, IPPROTO_IPV6, IPPROTO_UDP, IPV6_RECVPKTINFO,
-    IPV6_RECVTCLASS, MSG_DONTWAIT, UDP_GRO, UDP_SEGMENT, getsockname, if_nametoindex, inet_ntop, inet_pton, iovec,
-    mmsghdr, msghdr, ntohs, recvmmsg, sendmmsg, sendmsg, setsockopt, sockaddr, sockaddr_in6, socklen_t
+    IPV6_RECVTCLASS, MSG_DONTWAIT, UDP_GRO, UDP_SEGMENT, getsockname, if_nametoindex, inet_ntop, inet_pton,
+    iovec, mmsghdr, msghdr, ntohs, recvmmsg, sendmmsg, sendmsg, setsockopt, sockaddr, sockaddr_in6, socklen_t
 )
 
 import os
@@ -68,10 +68,8 @@ cdef list split(int socket, const endpoint_t* remote, const endpoint_t* local, c
                 uint32_t length, uint32_t segment):
     """(socket, remote, local, datagram) for each of the segments."""
     cdef uint32_t at
-    return [
-        (socket, endpoint_to_python(remote), endpoint_to_python(local), <bytes>data[at:min(at + segment, length)])
-        for at in range(0, length, segment)
-    ]
+    ends = (socket, endpoint_to_python(remote), endpoint_to_python(local))
+    return [(*ends, <bytes>data[at:min(at + segment, length)]) for at in range(0, length, segment)]
 
 
 # Batches
@@ -100,7 +98,7 @@ cdef class Datagrams:
         self.count = 0
 
     def append(self, int socket, remote, local, bytes data not None, int segment = 0) -> None:
-        """Fill the next slot with one datagram, or with several of `segment` bytes. ValueError: full, too large."""
+        """Fill the next slot with one datagram, or with equal ones of `segment` bytes. ValueError: full."""
         cdef datagram_t* slot
         if self.count == self.capacity or not 0 < len(data) < 65536:
             raise ValueError(f"a batch holds {self.capacity} slots of 1 to 65535 bytes")
@@ -154,7 +152,7 @@ cdef class Bursts:
         self.count = 0
 
     def append(self, int socket, remote, local, bytes data not None, int segment = 0) -> None:
-        """Add a burst of datagrams of `segment` bytes; local ("::", 0): the kernel chooses. ValueError: full."""
+        """Add datagrams of `segment` bytes; local ("::", 0): the kernel chooses. ValueError: full."""
         cdef burst_t* slot
         if self.count == self.capacity or not 0 < len(data) <= SLOT_BYTES or not 0 <= segment < 65536:
             raise ValueError(f"at most {self.capacity} bursts of 1 to {SLOT_BYTES} bytes")
@@ -306,8 +304,11 @@ cdef class Sockets:
         cdef socket_t* entry = &self.sockets[burst.socket % SOCKETS]
         cdef uint32_t segment = burst.segment, at = 0, sent = 0, step, length, count, took
         cdef size_t control
-        if segment == 0 or segment > PAYLOAD_BYTES or not write_address(&self.destination, &burst.remote, entry.family):
+        if segment == 0 or segment > PAYLOAD_BYTES:
             self.send_drops += 1
+            return 0
+        if not write_address(&self.destination, &burst.remote, entry.family):
+            self.send_drops += (burst.length + segment - 1) // segment
             return 0
         control = write_local(self.control, &burst.local, entry.family)
         step = segment * min(<uint32_t>SEGMENTS, PAYLOAD_BYTES // segment)
@@ -321,7 +322,8 @@ cdef class Sockets:
         return sent
 
     cdef uint32_t send_piece(
-        self, socket_t* entry, uint8_t* data, uint32_t length, uint32_t segment, uint32_t count, size_t control
+        self, socket_t* entry, uint8_t* data, uint32_t length, uint32_t segment, uint32_t count,
+        size_t control
     ) noexcept nogil:
         cdef int refused
         cdef uint32_t took
@@ -347,7 +349,8 @@ cdef class Sockets:
         return sendmsg(entry.fd, message, MSG_DONTWAIT) >= 0
 
     cdef uint32_t send_each(
-        self, const socket_t* entry, uint8_t* data, uint32_t length, uint32_t segment, uint32_t count, size_t control
+        self, const socket_t* entry, uint8_t* data, uint32_t length, uint32_t segment, uint32_t count,
+        size_t control
     ) noexcept nogil:
         cdef uint32_t i, done = 0, took = 0
         cdef int result

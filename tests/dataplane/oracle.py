@@ -1,7 +1,7 @@
 """Slow, plain twins of the compiled packet code, written from the RFCs and the rules of TSO and GRO.
 
-The tests compare both byte for byte. Joining has no rules of its own here: packets may be joined if cutting the
-result gives back the very same packets.
+The tests compare both byte for byte. Joining has no rules of its own here: packets may be joined if cutting
+the result gives back the very same packets.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ VIRTIO = struct.Struct("=BBHHHH")  # flags, gso_type, hdr_len, gso_size, csum_st
 EXTENSIONS = {0, 60}  # hop-by-hop and destination options
 
 
-def checksum(data: bytes) -> int:
+def checksum(data: bytes | bytearray) -> int:
     """RFC 1071, word by word."""
     total = 0
     for at in range(0, len(data), 2):
@@ -25,7 +25,7 @@ def checksum(data: bytes) -> int:
     return ~total & 0xFFFF
 
 
-def transport(packet: bytes) -> tuple[int, int]:
+def transport(packet: bytes | bytearray) -> tuple[int, int]:
     """Protocol and offset of what follows the IP header."""
     if packet[0] >> 4 == 4:
         return packet[9], (packet[0] & 15) * 4
@@ -35,20 +35,20 @@ def transport(packet: bytes) -> tuple[int, int]:
     return protocol, at
 
 
-def header_length(packet: bytes) -> int:
+def header_length(packet: bytes | bytearray) -> int:
     """IP and TCP or UDP header."""
     protocol, at = transport(packet)
     return at + (8 if protocol == UDP else (packet[at + 12] >> 4) * 4)
 
 
-def pseudo(packet: bytes) -> bytes:
+def pseudo(packet: bytes | bytearray) -> bytes:
     """The pseudo header (RFC 9293, section 3.1; RFC 8200, section 8.1)."""
     protocol, at = transport(packet)
     addresses = packet[12:20] if packet[0] >> 4 == 4 else packet[8:40]
-    return addresses + struct.pack("!II", len(packet) - at, protocol)
+    return bytes(addresses) + struct.pack("!II", len(packet) - at, protocol)
 
 
-def finished(packet: bytes) -> bytes:
+def finished(packet: bytes | bytearray) -> bytes:
     """The packet with its lengths and checksums set."""
     out = bytearray(packet)
     protocol, at = transport(packet)
@@ -142,7 +142,7 @@ def may_join(packets: list[bytes], uso: bool) -> bool:
     protocol, at = transport(packets[0])
     if len(packets) > 64 or any(payload_length(packet) <= 0 for packet in packets):
         return False
-    if protocol == UDP and not uso or packets[0][0] >> 4 == 6 and at != 40:
+    if (protocol == UDP and not uso) or (packets[0][0] >> 4 == 6 and at != 40):
         return False
     if protocol == TCP and any(p[at + 13] & (SYN | RST | URG | CWR | ACK) != ACK for p in packets):
         return False

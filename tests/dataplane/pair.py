@@ -82,6 +82,20 @@ class Pair:
         mine = [(ip_address(CLIENT_ADDRESS).packed, 32)]
         self.client.conn.allow(mine, [])
         self.server.conn.allow([], mine)
+        self.measure()
+
+    def measure(self) -> None:
+        """Give every path an RTT, as validation does, and start from a quiet network."""
+        impairments = [(link.loss, link.duplicate, link.reorder) for link in self.links]
+        for path, link in enumerate(self.links):
+            link.loss = link.duplicate = link.reorder = 0.0
+            for end in (self.client, self.server):
+                end.conn.send(b"\x01", path_id=path)
+        self.run(0.5)
+        for link, (loss, duplicate, reorder) in zip(self.links, impairments, strict=True):
+            link.loss, link.duplicate, link.reorder = loss, duplicate, reorder
+        for end in (self.client, self.server):
+            end.events.clear()
 
     def open(self, end: End, path: int) -> None:
         client, server = ("192.0.2.1", 1000 + path), ("192.0.2.2", 443)

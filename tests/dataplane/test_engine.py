@@ -7,10 +7,31 @@ from mqvpn.wire.drop import Drop
 from tests.dataplane.pair import CLIENT_ADDRESS, SERVER_ADDRESS, Link, Pair, udp_packet
 
 
-def packets(count: int, size: int = 1000, port: int = 2000) -> list[bytes]:
+def packets(count: int, size: int = 1000, port: int = 2000, first: int = 0) -> list[bytes]:
     return [
-        udp_packet(CLIENT_ADDRESS, SERVER_ADDRESS, n.to_bytes(4, "big") + bytes(size - 4), (1000, port)) for n in range(count)
+        udp_packet(CLIENT_ADDRESS, SERVER_ADDRESS, n.to_bytes(4, "big") + bytes(size - 4), (1000, port))
+        for n in range(first, first + count)
     ]
+
+
+def feed(pair: Pair, rate: float, seconds: float, size: int = 1200, flows: int = 1, tick: float = 0.001) -> int:
+    """Packets from the client's TUN at `rate` bytes per second, spread over flows; how many."""
+    sent, credit, end = 0, 0.0, pair.now + seconds
+    while pair.now < end:
+        credit += rate * tick
+        while credit >= size:
+            pair.client.push(packets(1, size, 2000 + sent % flows, sent), pair.now)
+            sent += 1
+            credit -= size
+        pair.run(tick)
+    return sent
+
+
+def goodput(pair: Pair, seconds: float, rate: float, flows: int = 1) -> float:
+    """Bytes per second that arrive while the client's TUN offers `rate`."""
+    before = len(pair.server.received)
+    feed(pair, rate, seconds, flows=flows)
+    return sum(map(len, pair.server.received[before:])) / seconds
 
 
 @pytest.mark.parametrize("suite", [e.AES_128_GCM, e.AES_256_GCM, e.CHACHA20_POLY1305])
@@ -22,3 +43,376 @@ def test_packets_arrive_unchanged_in_order(suite: int) -> None:
     assert pair.server.received == sent
     assert pair.client.conn.path(0).in_flight == 0
     assert pair.client.conn.path(0).srtt == pytest.approx(0.02, rel=0.3)
+
+
+def test_super_packets_are_cut_to_segments() -> None:
+    pair = Pair([Link()])
+    whole = udp_packet(CLIENT_ADDRESS, SERVER_ADDRESS, bytes(range(256)) * 20)
+    pair.client.push([whole], pair.now, gso_size=1000)
+    pair.run(1)
+    assert [len(p) - 28 for p in pair.server.received] == [1000] * 5 + [120]
+    assert b"".join(p[28:] for p in pair.server.received) == whole[28:]
+
+
+def test_duplicates_on_the_wire_are_delivered_once() -> None:
+    pair = Pair([Link(duplicate=1.0, reorder=0.2)])
+    pair.client.push(packets(40), pair.now)
+    pair.run(1)
+    assert sorted(pair.server.received) == sorted(packets(40))
+    assert pair.server.engine.drops()[Drop.DUPLICATE] >= 40
+
+
+def test_a_full_link_is_used_and_not_overrun() -> None:
+    pair = Pair([Link(delay=0.02, rate=6_250_000, queue=250_000)])
+    assert goodput(pair, 5, 8_000_000) > 0.85 * 6_250_000
+    stats = pair.client.conn.path(0)
+    assert stats.lost / stats.tx_packets < 0.03
+    assert 5_000_000 < stats.delivery_rate < 7_000_000
+
+
+def test_random_loss_does_not_stop_it() -> None:
+    pair = Pair([Link(delay=0.01, rate=6_250_000, loss=0.01)])
+    assert goodput(pair, 3, 500_000) > 0.95 * 500_000
+
+
+def test_no_packet_number_space_is_shared_between_paths() -> None:
+    pair = Pair([Link(delay=0.01, rate=2_000_000), Link(delay=0.01, rate=2_000_000)])
+    goodput(pair, 1, 3_500_000, flows=8)
+    first, second = (pair.server.conn.path(n) for n in (0, 1))
+    assert first.rx_packets > 200
+    assert second.rx_packets > 200
+
+
+@pytest.mark.parametrize("flows", [8, 32, 200])
+def test_wlb_uses_the_sum_of_both_paths(flows: int) -> None:
+    pair = Pair([Link(delay=0.010, rate=6_250_000), Link(delay=0.025, rate=2_500_000)])
+    goodput(pair, 3, 10_000_000, flows=flows)
+    assert goodput(pair, 4, 10_000_000, flows=flows) > 0.85 * 8_750_000
+
+
+def test_minrtt_fills_the_near_path_first_and_spills() -> None:
+    near = Pair([Link(delay=0.030, rate=6_250_000), Link(delay=0.010, rate=6_250_000)], scheduler="minrtt")
+    goodput(near, 2, 500_000)
+    assert near.server.conn.path(1).rx_packets > 20 * near.server.conn.path(0).rx_packets
+    full = Pair([Link(delay=0.030, rate=6_250_000), Link(delay=0.010, rate=2_500_000)], scheduler="minrtt")
+    goodput(full, 3, 10_000_000)
+    assert goodput(full, 3, 10_000_000) > 0.85 * 8_750_000
+
+
+def test_backup_paths_wait_for_the_primary_to_fail() -> None:
+    pair = Pair([Link(delay=0.01), Link(delay=0.01)])
+    pair.client.conn.set_path(1, backup=True)
+    before = pair.server.conn.path(1).rx_packets
+    goodput(pair, 1, 200_000, flows=4)
+    assert pair.server.conn.path(1).rx_packets == before
+    pair.client.conn.set_path(0, usable=False)
+    assert goodput(pair, 1, 200_000, flows=4) > 150_000
+    assert pair.server.conn.path(1).rx_packets > 100
+
+
+def test_a_silent_path_is_left_within_one_pto_and_rejoins() -> None:
+    pair = Pair([Link(delay=0.02), Link(delay=0.02)])
+    goodput(pair, 1, 500_000, flows=8)
+    pto = pair.client.conn.path(0).pto
+    pair.client.events.clear()
+    pair.links[0].down = True
+    died = pair.now
+    feed(pair, 500_000, pto + 0.06, flows=8)
+    assert (e.PATH_SUSPECT, 0, 0) in pair.client.events
+    assert pair.client.conn.path(0).suspect
+    before = len(pair.server.received)
+    sent = feed(pair, 500_000, 2, flows=8)
+    assert len(pair.server.received) - before >= sent - 100
+    pair.links[0].down = False
+    feed(pair, 500_000, 0.7, flows=8)
+    assert (e.PATH_ALIVE, 0, 0) in pair.client.events
+    assert not pair.client.conn.path(0).suspect
+    assert pto < 0.2 < pair.now - died
+
+
+def test_tokens_come_back_once_acked_or_lost() -> None:
+    pair = Pair([Link(loss=0.3)], seed=3)
+    for token in range(1, 200):
+        pair.client.conn.send(b"\x1e", token=token)
+        pair.run(0.05)
+    pair.links[0].loss = 0.0
+    pair.run(3)
+    told = [event[2:] for event in pair.client.events if event[0] == e.TOKEN]
+    assert sorted(token for token, _ in told) == list(range(1, 200))
+    assert 60 < sum(acked for _, acked in told) < 199
+
+
+def test_a_suspect_path_gives_its_tokens_back() -> None:
+    pair = Pair([Link(), Link()])
+    pair.run(0.1)
+    pair.links[0].down = True
+    pair.client.conn.send(b"\x1e", path_id=0, token=7)
+    pair.run(1.0)
+    assert (e.TOKEN, 0, 7, False) in pair.client.events
+
+
+def test_control_frames_reach_python_whole_and_alone() -> None:
+    pair = Pair([Link()])
+    frames = b"\x01" + b"\x1e" + b"\x10\x05" + bytes(3)  # PING, HANDSHAKE_DONE, MAX_DATA, PADDING
+    pair.client.conn.send(frames)
+    pair.run(0.5)
+    assert [event for event in pair.server.events if event[0] == e.CONTROL] == [(e.CONTROL, 0, 0, b"\x1e\x10\x05")]
+
+
+@pytest.mark.parametrize(
+    ("frames", "code"),
+    [
+        (bytes.fromhex("3e 00 4fff 00 00 00"), 0x0A),  # PATH_ACK of a packet never sent
+        (bytes.fromhex("02 01 00 00 05"), 0x07),  # first range longer than the largest
+        (bytes.fromhex("06 00 40ff 00"), 0x07),  # CRYPTO cut short
+        (bytes.fromhex("4001"), 0x07),  # PING in two bytes
+        (bytes.fromhex("31 20 00"), 0x07),  # DATAGRAM longer than the packet
+    ],
+)
+def test_broken_frames_are_errors_of_the_connection(frames: bytes, code: int) -> None:
+    pair = Pair([Link()])
+    pair.client.conn.send(frames)
+    pair.run(0.3)
+    assert [event[2] for event in pair.server.events if event[0] == e.ERROR] == [code]
+
+
+def test_unknown_frames_are_left_to_python() -> None:
+    pair = Pair([Link()])
+    pair.client.conn.send(bytes.fromhex("7fff 0102"))
+    pair.run(0.3)
+    assert (e.CONTROL, 0, 0, bytes.fromhex("7fff010200"))[:3] == pair.server.events[0][:3]
+    assert pair.server.events[0][3].startswith(bytes.fromhex("7fff0102"))
+
+
+def test_an_ack_for_a_forgotten_path_is_ignored() -> None:
+    pair = Pair([Link()])
+    pair.client.conn.send(bytes.fromhex("3e 05 05 00 00 00"))
+    pair.run(0.3)
+    assert not [event for event in pair.server.events if event[0] == e.ERROR]
+
+
+def test_the_peers_key_update_is_followed_on_every_path() -> None:
+    pair = Pair([Link(delay=0.01), Link(delay=0.03)])
+    goodput(pair, 0.5, 300_000, flows=8)
+    pair.client.install_keys(2, pair.suite)
+    update(pair)
+    pair.server.install_keys(2, pair.suite)
+    sent = len(pair.server.received)
+    offered = feed(pair, 300_000, 1, flows=8)
+    pair.run(0.5)
+    assert len(pair.server.received) - sent == offered
+    assert (e.KEY_PHASE, 0, 1) in pair.server.events
+    assert pair.server.engine.drops()[Drop.UNDECRYPTABLE] == 0
+    assert pair.client.engine.drops()[Drop.UNDECRYPTABLE] == 0
+
+
+def update(pair: Pair) -> None:
+    """Let the client begin a key update."""
+    pair.client.conn.update_keys()
+    pair.client.push(packets(1), pair.now)
+    pair.run(0.1)
+    pair.server.received.pop()
+
+
+def test_forged_packets_are_counted_and_change_nothing() -> None:
+    pair = Pair([Link()])
+    pair.client.push(packets(1), pair.now)
+    pair.client.engine.transmit(pair.client.bursts, pair.now)
+    [(socket, remote, local, data)] = pair.client.bursts.datagrams()
+    for at in range(9, len(data), 97):
+        forged = data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+        pair.server.engine.receive_one(forged, socket, local, remote, pair.server.refs, pair.now)
+    assert pair.server.refs.packets() == []
+    assert pair.server.engine.drops()[Drop.UNDECRYPTABLE] >= 10
+    pair.server.engine.receive_one(data, socket, local, remote, pair.server.refs, pair.now)
+    assert pair.server.refs.packets() == packets(1)
+
+
+def test_an_unknown_connection_id_is_reported_but_rate_limited() -> None:
+    pair = Pair([Link()])
+    for n in range(300):
+        data = b"\x40" + n.to_bytes(8, "big") + bytes(40)
+        pair.server.engine.receive_one(data, 0, ("192.0.2.9", 5), ("192.0.2.2", 443), pair.server.refs, pair.now)
+    events = pair.server.engine.events()
+    assert {event[0] for event in events} == {e.UNKNOWN}
+    assert len(events) == 100
+    assert pair.server.engine.drops()[Drop.UNKNOWN_CONNECTION] == 300
+
+
+def test_stateless_reset_is_recognised_by_its_token() -> None:
+    pair = Pair([Link()])
+    pair.client.conn.set_reset_tokens([b"a" * 16, b"b" * 16])
+    for token in (b"x" * 16, b"b" * 16):
+        pair.client.engine.receive_one(b"\x40" + bytes(30) + token, 0, ("192.0.2.2", 443), None, pair.client.refs, 1.0)
+    assert [event[0] for event in pair.client.engine.events()] == [e.UNKNOWN, e.RESET]
+
+
+def test_packets_before_the_keys_are_handed_to_python() -> None:
+    pair = Pair([Link()])
+    engine = e.Engine(is_server=True)
+    late = engine.connection(is_client=False)
+    late.add_cid(Pair.cid(True, 0), 0)
+    pair.client.push(packets(1), pair.now)
+    pair.client.engine.transmit(pair.client.bursts, pair.now)
+    [(socket, remote, local, data)] = pair.client.bursts.datagrams()
+    engine.receive_one(data, socket, local, remote, pair.server.refs, pair.now)
+    assert engine.events() == [(e.EARLY, late.id, socket, local, remote, data)]
+
+
+def test_a_new_address_is_told_once_and_adopted_on_request() -> None:
+    pair = Pair([Link()])
+    pair.client.push(packets(3, size=100), pair.now)
+    pair.client.engine.transmit(pair.client.bursts, pair.now)
+    moved = ("198.51.100.7", 4711)
+    for socket, remote, _, data in pair.client.bursts.datagrams():
+        pair.server.engine.receive_one(data, socket, moved, remote, pair.server.refs, pair.now)
+    told = [event for event in pair.server.engine.events() if event[0] == e.PATH_ADDRESS]
+    assert told == [(e.PATH_ADDRESS, 0, 0, 0, moved, ("192.0.2.2", 443))]
+    pair.server.conn.set_address(0, 0, moved, ("192.0.2.2", 443), reset=True)
+    pair.server.engine.transmit(pair.server.bursts, pair.now + 1)
+    assert {remote for _, remote, _, _ in pair.server.bursts.datagrams()} == {moved}
+
+
+def test_a_path_opened_by_the_peer_is_told_with_its_address() -> None:
+    pair = Pair([Link(), Link()])
+    pair.server.conn.forget_path(1)
+    pair.client.conn.send(b"\x1e", path_id=1)
+    pair.run(0.1)
+    assert (e.PATH_NEW, 0, 1, 1, ("192.0.2.1", 1001), ("192.0.2.2", 443)) in pair.server.events
+
+
+def test_an_unvalidated_address_gets_three_times_what_it_sent() -> None:
+    pair = Pair([Link()])
+    pair.server.conn.set_path(0, validated=False)
+    pair.client.push(packets(1, size=300), pair.now)
+    pair.run(0.1)
+    for _ in range(40):
+        pair.server.conn.send(b"\x1e", path_id=0, pad_to=1200)
+    pair.run(1.0)
+    stats = pair.server.conn.path(0)
+    assert 0 < stats.tx_bytes <= 3 * stats.rx_bytes
+
+
+@pytest.mark.parametrize(
+    ("source", "destination", "drop"),
+    [
+        ("10.0.0.9", SERVER_ADDRESS, Drop.SOURCE_NOT_ASSIGNED),
+        ("169.254.1.1", SERVER_ADDRESS, Drop.LINK_LOCAL),
+        (CLIENT_ADDRESS, "169.254.1.1", Drop.LINK_LOCAL),
+    ],
+)
+def test_the_server_checks_inner_addresses(source: str, destination: str, drop: Drop) -> None:
+    pair = Pair([Link()])
+    pair.client.conn.allow([], [])
+    pair.client.push([udp_packet(source, destination, b"x")], pair.now)
+    pair.run(0.2)
+    assert pair.server.received == []
+    assert pair.server.engine.drops()[drop] + pair.client.engine.drops()[drop] == 1
+
+
+def test_the_client_sends_only_from_its_own_address() -> None:
+    pair = Pair([Link()])
+    pair.client.push([udp_packet("10.0.0.9", SERVER_ADDRESS, b"x")], pair.now)
+    assert pair.client.engine.drops()[Drop.SOURCE_NOT_ASSIGNED] == 1
+    assert pair.client.conn.queued() == (0, 0)
+
+
+def test_the_server_finds_the_session_by_destination() -> None:
+    pair = Pair([Link()])
+    answer = udp_packet(SERVER_ADDRESS, CLIENT_ADDRESS, b"answer")
+    pair.server.push([answer, udp_packet(SERVER_ADDRESS, "10.0.0.77", b"nobody")], pair.now)
+    pair.run(0.2)
+    assert pair.client.received == [answer]
+    assert pair.server.engine.drops()[Drop.NO_ROUTE] == 1
+    assert [event[0] for event in pair.server.events] == [e.UNREACHABLE]
+
+
+def test_an_address_leads_to_one_connection_only() -> None:
+    pair = Pair([Link()])
+    second = pair.server.engine.connection(is_client=False)
+    with pytest.raises(ValueError, match="another connection"):
+        second.allow([], [(bytes([10, 0, 0, 2]), 32)])
+    pair.server.conn.close()
+    second.allow([], [(bytes([10, 0, 0, 2]), 32)])
+
+
+def test_what_does_not_fit_is_told_and_dropped() -> None:
+    pair = Pair([Link()])
+    pair.client.conn.set_path(0, mtu=1331)
+    big = udp_packet(CLIENT_ADDRESS, SERVER_ADDRESS, bytes(1331 - e.OVERHEAD - 28 + 1))
+    fits = udp_packet(CLIENT_ADDRESS, SERVER_ADDRESS, bytes(1331 - e.OVERHEAD - 28))
+    pair.client.push([big, fits], pair.now)
+    pair.run(0.2)
+    assert pair.server.received == [fits]
+    assert pair.client.events == [(e.TOO_BIG, 0, big[:1300], 1331 - e.OVERHEAD)]
+    assert pair.client.engine.drops()[Drop.TOO_BIG] == 1
+
+
+def test_an_overloaded_queue_stays_short() -> None:
+    pair = Pair([Link(delay=0.01, rate=1_000_000, queue=60_000)])
+    feed(pair, 2_000_000, 4)
+    queued_packets, queued_bytes = pair.client.conn.queued()
+    assert pair.client.engine.drops()[Drop.QUEUE_DELAY] > 50
+    feed(pair, 1_500_000, 4)
+    assert pair.client.conn.queued()[1] <= 8 * 1024 * 1024
+    assert queued_packets > 0
+    assert queued_bytes > 0
+
+
+def test_a_sparse_flow_passes_a_full_queue() -> None:
+    pair = Pair([Link(delay=0.01, rate=1_000_000, queue=60_000)])
+    feed(pair, 2_000_000, 2)
+    probe = udp_packet(CLIENT_ADDRESS, SERVER_ADDRESS, b"probe", (7, 7))
+    start = pair.now
+    pair.client.push([probe], pair.now)
+    while probe not in pair.server.received:
+        feed(pair, 2_000_000, 0.005)
+    assert pair.now - start < 0.01 + 0.06 + 0.03
+
+
+def test_keep_alive_pings_an_idle_path() -> None:
+    pair = Pair([Link(), Link()])
+    pair.client.conn.set_keep_alive(15.0)
+    pair.run(100)
+    for path in (0, 1):
+        assert 5 <= pair.server.conn.path(path).rx_packets <= 16
+    assert pair.server.conn.last_received > 85
+
+
+def test_nothing_but_the_close_is_sent_after_close_now() -> None:
+    pair = Pair([Link()])
+    pair.client.push(packets(5), pair.now)
+    pair.client.conn.close_now(bytes.fromhex("1d 00 00"))
+    pair.client.push(packets(5), pair.now)
+    pair.run(1)
+    assert pair.server.received == []
+    assert [event for event in pair.server.events if event[0] == e.CONTROL] == [(e.CONTROL, 0, 0, bytes.fromhex("1d0000"))]
+
+
+def test_an_abandoned_path_returns_its_tokens_and_falls_silent() -> None:
+    pair = Pair([Link(delay=5.0), Link()])
+    pair.client.conn.send(b"\x1e", path_id=0, token=9)
+    pair.run(0.01)
+    pair.client.conn.abandon_path(0)
+    pair.run(0.01)
+    assert (e.TOKEN, 0, 9, False) in pair.client.events
+    sent = pair.client.conn.path(0).tx_packets
+    pair.client.push(packets(10), pair.now)
+    pair.run(1)
+    assert pair.client.conn.path(0).tx_packets == sent
+    assert len(pair.server.received) == 10
+    pair.client.conn.forget_path(0)
+    assert pair.client.conn.path_ids() == [1]
+
+
+def test_closed_connections_leave_nothing_behind() -> None:
+    engine = e.Engine(is_server=True)
+    for n in range(500):
+        conn = engine.connection(is_client=False)
+        conn.add_cid(n.to_bytes(8, "big"), 0)
+        conn.allow([], [((0x0A000000 + n).to_bytes(4, "big"), 32)])
+        conn.open_path(0, 0, ("192.0.2.1", 5), None, b"12345678")
+        conn.close()
+        with pytest.raises(ValueError, match="closed"):
+            conn.room()
+    assert engine.connection(is_client=False).id < 8

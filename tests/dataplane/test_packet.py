@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 
 from mqvpn.dataplane.packet import PacketBatch, PacketRefs
@@ -25,11 +27,10 @@ def test_a_batch_holds_64_packets() -> None:
 def test_large_packets_are_limited_and_come_back() -> None:
     packet = oracle.ip(4, TCP, oracle.tcp(bytes(5000)))
     batches = [PacketBatch() for _ in range(LARGE_LIMIT // 64 + 1)]
-    with pytest.raises(MemoryError):
-        for batch in batches:
-            for _ in range(64):
-                batch.append(packet, 1000)
-    assert LARGE_LIMIT - 16 <= sum(map(len, batches)) <= LARGE_LIMIT
+    with contextlib.suppress(MemoryError):
+        for index in range(len(batches) * 64):
+            batches[index // 64].append(packet, 1000)
+    assert LARGE_LIMIT - 16 <= sum(map(len, batches)) <= LARGE_LIMIT  # other tests may hold some
     batches[-1].append(oracle.ip(4, UDP, oracle.udp(b"small packets are not limited")))
     for batch in batches:
         batch.clear()
@@ -48,7 +49,7 @@ def test_large_packets_are_limited_and_come_back() -> None:
         oracle.ip(6, UDP, oracle.udp(b"cut off"))[:-1],
         b"\x4f" + oracle.ip(4, UDP, oracle.udp(b"x"))[1:],
         b"\x44" + oracle.ip(4, UDP, oracle.udp(b"x"))[1:],
-        b"\x60\0\0\0\0\x10\x3c" + bytes(33) + bytes([17, 9, 1, 4, 0, 0, 0, 0]) + bytes(8),  # options beyond the end
+        b"\x60\0\0\0\0\x10\x3c" + bytes(33) + b"\x11\x09\1\4" + bytes(12),  # options beyond the end
     ],
 )
 def test_what_is_no_whole_ip_packet_is_refused(packet: bytes) -> None:

@@ -1,7 +1,7 @@
 """Two real TUN devices joined by our code: the kernel takes what we write and understands what we cut.
 
-Root and network namespaces. TCP and UDP of both families cross from one namespace to the other; every super packet
-is cut after reading and joined again before writing.
+TCP and UDP of both families cross from one namespace to the other; every super packet is cut after reading
+and joined again before writing.
 """
 
 from __future__ import annotations
@@ -68,6 +68,11 @@ class End:
             fcntl.ioctl(self.fd, TUNSETOFFLOAD, features)
             return True
         return False
+
+    def wrong_checksums(self) -> int:
+        """TCP segments that the kernel refused: the last of the Tcp counters, InCsumErrors."""
+        counters = self.namespace.run("cat", "/proc/net/snmp").splitlines()
+        return int([line for line in counters if line.startswith("Tcp:")][1].split()[-1])
 
     def socket(self, family: int, kind: int) -> socket.socket:
         with inside(self.namespace):
@@ -147,8 +152,7 @@ def test_tcp_crosses_in_super_packets(net: Net, family: int) -> None:
         assert bridge.segments > 3 * bridge.pieces
         for end in (a, b):
             assert not any(end.tun.drops().values())
-        failures = a.namespace.run("cat", "/proc/net/snmp") + b.namespace.run("cat", "/proc/net/snmp")
-        assert [line.split()[-1] for line in failures.splitlines() if line.startswith("Tcp: 1 ")] == ["0", "0"]
+            assert end.wrong_checksums() == 0
 
 
 @pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])

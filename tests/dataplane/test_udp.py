@@ -1,4 +1,4 @@
-"""Bursts and batches over real sockets on loopback: GSO and GRO, local addresses, ECN, and what is refused."""
+"""Bursts and batches over real sockets: GSO and GRO, local addresses, ECN, and what is refused."""
 
 from __future__ import annotations
 
@@ -115,7 +115,9 @@ def test_two_addresses_of_one_family_and_link_local(net: Net) -> None:
         for to, source in (("fd09::1", "fd09::2"), ("fd09::2", "fd09::1")):
             pair.send(bytes(300), 100, to, (source, 0))
             pair.received(3)
-            assert {row[1:3] for row in pair.batch.datagrams()} == {((source, pair.ports[0]), (to, pair.ports[1]))}
+            assert {row[1:3] for row in pair.batch.datagrams()} == {
+                ((source, pair.ports[0]), (to, pair.ports[1]))
+            }
         pair.send(b"local", 0, "fe80::9%v0", ("fe80::9%v0", 0))
         pair.received(1)
         [(_, remote, local, _)] = pair.batch.datagrams()
@@ -157,19 +159,20 @@ def test_empty_datagrams_are_passed_over(pair: Pair) -> None:
     assert pair.received(2) == [b"three", b"four"]
 
 
-@pytest.mark.parametrize(("level", "option", "to"), [(41, socket.IPV6_TCLASS, "::1"), (0, socket.IP_TOS, "127.0.0.1")])
-def test_ecn_is_reported(pair: Pair, level: int, option: int, to: str) -> None:
-    pair.handles[0].setsockopt(level, option, 0b10111001)
+@pytest.mark.parametrize("to", ["::1", "127.0.0.1"])
+def test_ecn_is_reported(pair: Pair, to: str) -> None:
+    pair.handles[0].setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, 0b10111001)
+    pair.handles[0].setsockopt(socket.IPPROTO_IP, socket.IP_TOS, 0b10111001)
     pair.send(bytes(200), 100, to)
     pair.received(2)
     assert pair.batch.ecn() == [1]
 
 
-@pytest.mark.parametrize(("to", "family"), [("2001:db8::1", V4), ("255.255.255.255", V6), ("255.255.255.255", V4)])
+@pytest.mark.parametrize(("to", "family"), [("::1", V4), ("255.255.255.255", V6), ("255.255.255.255", V4)])
 def test_what_cannot_be_sent_is_counted(to: str, family: int) -> None:
     with contextlib.closing(Pair(family)) as pair:
         assert pair.send(bytes(1000), 100, to) == 0
-        assert pair.sockets.drops()[Drop.SOCKET_SEND] >= 1
+        assert pair.sockets.drops()[Drop.SOCKET_SEND] == 10
         assert pair.sockets.offloads()[0][0]
 
 
@@ -221,7 +224,7 @@ def test_a_full_receive_queue_is_no_error(pair: Pair) -> None:
 
 # Batches by themselves
 
-ADDRESSES = st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6).filter(lambda ip: ip.ipv4_mapped is None)).map(str)
+ADDRESSES = st.one_of(st.ip_addresses(v=4), st.ip_addresses(network="2000::/3")).map(str)
 ENDPOINTS = st.tuples(ADDRESSES, st.integers(0, 65535))
 
 
@@ -257,10 +260,10 @@ def test_limits_of_a_batch(kind: type[Bursts | Datagrams]) -> None:
         batch.append(0, ANY, ANY, b"x")
 
 
-@pytest.mark.parametrize("endpoint", [("example.org", 1), ("", 1), ("192.0.2.256", 1), ("::g", 1), ("192.0.2.1", 65536)])
-def test_what_is_no_address(endpoint: tuple[str, int]) -> None:
-    with pytest.raises((ValueError, OverflowError)):
-        Bursts().append(0, endpoint, ANY, b"x")
+@pytest.mark.parametrize("host", ["example.org", "", "192.0.2.256", "::g"])
+def test_what_is_no_address(host: str) -> None:
+    with pytest.raises(ValueError, match="not an IP address"):
+        Bursts().append(0, (host, 1), ANY, b"x")
 
 
 def test_mapped_addresses_are_shown_as_ipv4() -> None:
