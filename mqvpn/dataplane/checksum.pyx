@@ -43,6 +43,8 @@ cdef uint64_t checksum_copy(
 
 cdef inline uint64_t add_tail(const uint8_t* data, size_t length, uint64_t total) noexcept nogil:
     cdef uint32_t word = 0
+    if length == 0:
+        return total
     memcpy(&word, data, length)
     return total + word
 

@@ -94,14 +94,13 @@ cdef inline void write_tcp(const packet_t* packet, uint8_t* tcp, uint32_t end) n
 
 def segments(PacketBatch batch not None) -> list[bytes]:
     """All segments of all packets of a batch, which is empty afterwards."""
-    cdef bytearray out = bytearray(65536)
-    cdef uint8_t* room = out
+    cdef uint8_t[66 * 1024] out
     cdef list result = []
     cdef uint32_t length
     cdef int i
     for i in range(batch.count):
         while not segment_done(batch.items[i]):
-            length = segment_write(batch.items[i], room)
-            result.append(bytes(out[:length]))
+            length = segment_write(batch.items[i], out)
+            result.append(<bytes>out[:length])
     batch.clear()
     return result
