@@ -5,7 +5,8 @@
 
 Path sockets carry the mark, so the server needs no host route. Everything is tagged with our protocol number,
 by which clean-up finds it, also what a killed predecessor left. When the TUN goes, the unreachable routes
-stay: nothing leaks.
+stay: nothing leaks. But the kernel's reverse path filter, loose too, then drops all replies: so a start
+applies EMPTY before it asks the server anything.
 """
 
 import logging

@@ -20,7 +20,7 @@ VOLATILE = TIMES | {"handle", "packets", "bytes", "metainfo"}
 
 def snapshot(netns: str | None = None) -> dict[str, Any]:
     """Addresses, routes of all tables, rules, nftables and the sysctls of a namespace (None: this one)."""
-    state = {name: _items(_run(netns, command)) for name, command in COMMANDS.items()}
+    state: dict[str, Any] = {name: _items(_run(netns, command)) for name, command in COMMANDS.items()}
     state["nftables"] = _items(json.dumps(json.loads(_run(netns, "nft -j list ruleset"))["nftables"]))
     state["sysctls"] = _sysctls(netns)
     return state

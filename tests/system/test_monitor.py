@@ -70,19 +70,19 @@ def test_link_carrier_address_and_route_are_seen(net: Net) -> None:
         eth0 = socket.if_nametoindex("eth0")
         monitor = Monitor()
         assert not monitor.read()
-        for act in (
-            lambda: client.ip("link", "set", "eth0", "up"),
-            lambda: gateway.ip("link", "set", "eth0", "up"),
-            lambda: client.ip("addr", "add", "192.0.2.2/24", "dev", "eth0"),
-            lambda: client.ip("addr", "add", "2001:db8::2/64", "dev", "eth0", "nodad"),
-            lambda: client.ip("route", "add", "default", "via", "192.0.2.1"),
-            lambda: client.ip("-6", "route", "add", "default", "via", "2001:db8::1"),
-            lambda: gateway.ip("link", "set", "eth0", "down"),
-            lambda: client.ip("link", "delete", "eth0"),
+        for host, act in (
+            (client, "link set eth0 up"),
+            (gateway, "link set eth0 up"),
+            (client, "addr add 192.0.2.2/24 dev eth0"),
+            (client, "addr add 2001:db8::2/64 dev eth0 nodad"),
+            (client, "route add default via 192.0.2.1"),
+            (client, "-6 route add default via 2001:db8::1"),
+            (gateway, "link set eth0 down"),
+            (client, "link delete eth0"),
         ):
             while monitor.read():
                 pass
-            act()
+            host.ip(*act.split())
             assert eth0 in after(monitor).interfaces
         monitor.close()
 

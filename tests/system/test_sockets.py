@@ -8,13 +8,14 @@ import socket
 import struct
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
 from mqvpn.system.errors import OperationFailed
 from mqvpn.system.link import Netlink
 from mqvpn.system.routing import DEFAULT_ROUTES, MARK, TunnelRoutes, apply
-from mqvpn.system.sockets import BUFFER_SIZE, UDP_GRO, open_path_socket, open_server_socket
+from mqvpn.system.sockets import BUFFER_SIZE, IP_PKTINFO, UDP_GRO, open_path_socket, open_server_socket
 from mqvpn.system.sysctl import Sysctls
 from mqvpn.system.tun import open_tun
 from tests.lab.net import Namespace, Net
@@ -75,6 +76,26 @@ def test_the_answer_leaves_from_the_address_asked() -> None:
         _, messages, _, sender = _received(udp)
         answer(udp, messages, sender)
         assert client.recvfrom(10)[1][0] == "127.0.0.5"
+
+
+class WithoutIPv6(socket.socket):
+    """The sockets of a kernel that was built, or booted, without IPv6."""
+
+    def __init__(self, family: int = -1, kind: int = -1, *more: Any, **options: Any) -> None:
+        if family == socket.AF_INET6:
+            raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
+        super().__init__(family, kind, *more, **options)
+
+
+def test_a_kernel_without_ipv6_gives_ipv4_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "socket", WithoutIPv6)
+    with open_path_socket(None, None) as path, open_server_socket("127.0.0.1", 0) as udp:
+        assert path.family == udp.family == socket.AF_INET
+        path.sendto(b"x", udp.getsockname())
+        kinds = [message[:2] for message in _received(udp)[1]]
+        assert kinds == [(socket.IPPROTO_IP, IP_PKTINFO)]
+    with pytest.raises(OperationFailed, match=r"no IPv6: set Listen to 0\.0\.0\.0:PORT"):
+        open_server_socket("::", 443)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.5", "::1"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import socket
 import struct
@@ -137,7 +138,7 @@ def test_a_default_route_from_router_advertisements_survives(net: Net) -> None:
     for host in (server, gateway):
         host.ip("link", "set", "eth0", "up")
     for host in (server, gateway):
-        wait_for("a link-local address", lambda host=host: "fe80:" in host.ip("addr", "show", "eth0"))
+        wait_for("a link-local address", functools.partial(has_link_local, host))
     inside(gateway, advertise)
     wait_for("the default route", lambda: default_route(server))
 
@@ -148,6 +149,10 @@ def test_a_default_route_from_router_advertisements_survives(net: Net) -> None:
 
     assert "proto ra" in inside(server, run)
     assert "proto ra" in default_route(server)
+
+
+def has_link_local(host: Namespace) -> bool:
+    return "fe80:" in host.ip("addr", "show", "eth0")
 
 
 def default_route(host: Namespace) -> str:
