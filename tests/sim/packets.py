@@ -1,4 +1,4 @@
-"""IP packets for simulations: UDP over IPv4 with a number inside, so that losses and copies can be counted."""
+"""IP packets for simulations: UDP over IPv4 with a number inside, so that losses and copies are countable."""
 
 import struct
 

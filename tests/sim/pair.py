@@ -5,7 +5,7 @@
     path_id = pair.open_path("10.0.2.1")
     pair.run(1.0)
 
-An End drives one engine with one MultipathConnection exactly as a daemon would: inputs, events, flush, transmit.
+An End drives one engine with one MultipathConnection as a daemon would: inputs, events, flush, transmit.
 """
 
 from collections.abc import Callable
