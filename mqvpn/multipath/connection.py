@@ -1,7 +1,7 @@
 """MultipathConnection: one connection of Multipath QUIC (draft-ietf-quic-multipath-21). No I/O, no clock.
 
 aioquic makes the handshake and the streams (seam.py), the engine everything in 1-RTT packets; between them
-stand the paths (paths.py). Inputs: receive_long(), handle_event(), handle_timeout(), calls of the application.
+stand the paths (paths.py). Inputs: receive_long(), handle_event(), handle_timeout(), the application's calls.
 Outputs: flush(), next_event(), next_timeout(). Whatever goes wrong in them ends this connection and no other.
 """
 
@@ -31,7 +31,6 @@ from mqvpn.multipath.seam import (
     ControlConnection,
     QuicConfiguration,
     QuicConnectionError,
-    QuicErrorCode,
     QuicFrameType,
     QuicTransportParameters,
 )
@@ -366,7 +365,7 @@ class MultipathConnection(ControlConnection):
             log.exception("connection %d: closed after an internal error", self.id)
             if self.close_event is not None:
                 self.end("internal error")
-            self.close(QuicErrorCode.INTERNAL_ERROR, QuicFrameType.PADDING, "internal error")
+            self.close(TransportErrorCode.INTERNAL_ERROR, QuicFrameType.PADDING, "internal error")
 
     def _pto(self) -> float:
         return self.engine_connection.largest_pto() if self._opened else INITIAL_PTO

@@ -1,13 +1,13 @@
 """Everything private of aioquic that is touched; nothing else may touch it.
 
 aioquic does TLS 1.3, Initial and Handshake packets, Retry and streams. Its 1-RTT packet layer never runs:
-that epoch's crypto pair is a stand-in which hands the secrets over and never claims to be valid. Frames of
-1-RTT packets come in through handle_frames(), and next_control_frames() fills packets for whoever sends them.
-DATAGRAM frames are the engine's. tests/multipath/test_seam.py holds each private name against the installed
-version; 1.2.0 and 1.7.2 are known to fit.
+that epoch's crypto pair is a stand-in (standin.py). Frames of 1-RTT packets come in through handle_frames(),
+and next_control_frames() fills packets for whoever sends them. DATAGRAM frames are the engine's.
+tests/multipath/test_seam.py holds each private name against the installed version; 1.2.0 and 1.7.2 fit.
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,35 +26,31 @@ from aioquic.quic.connection import (
 )
 from aioquic.quic.events import ConnectionTerminated, QuicEvent
 from aioquic.quic.packet import (
-    QuicErrorCode,
     QuicFrameType,
     QuicProtocolVersion,
     QuicTransportParameters,
     pull_quic_transport_parameters,
 )
-from aioquic.quic.packet_builder import QuicDeliveryState, QuicPacketBuilderStop
+from aioquic.quic.packet_builder import QuicPacketBuilderStop
 from aioquic.quic.stream import QuicStream
 from aioquic.tls import CipherSuite
 
+from mqvpn.multipath.standin import Delivered, FrameBuilder, SecretPair
 from mqvpn.wire.buffer import DecodeError, Reader
+from mqvpn.wire.frame import TransportErrorCode
 
 __all__ = [
     "Arrival",
     "CipherSuite",
     "ConnectionTerminated",
     "ControlConnection",
-    "Delivered",
     "QuicConfiguration",
     "QuicConnectionError",
-    "QuicErrorCode",
     "QuicEvent",
     "QuicFrameType",
     "QuicProtocolVersion",
     "QuicTransportParameters",
 ]
-
-Delivered = Callable[[bool], None]  # called once: True when acknowledged, False when lost
-SecretHandler = Callable[[bool, CipherSuite, bytes], None]  # is it for sending?, cipher suite, secret
 
 WINDOW: Final = 1 << 20  # bytes a peer may send ahead, on one stream and on all together
 MAX_STREAMS: Final = 8  # streams of each kind that a peer may have open
@@ -73,78 +69,7 @@ class Arrival:
 FrameHandler = Callable[[Arrival, Reader], None]  # with the fields behind the frame type
 
 
-class SecretSink:
-    """Stands in for aioquic's CryptoContext of one direction of 1-RTT."""
-
-    aead = None
-
-    def __init__(self, is_send: bool, handler: SecretHandler) -> None:
-        self._is_send = is_send
-        self._handler = handler
-
-    def setup(self, *, cipher_suite: CipherSuite, secret: bytes, version: int) -> None:
-        self._handler(self._is_send, cipher_suite, secret)
-
-    def is_valid(self) -> bool:
-        return False
-
-
-class SecretPair:
-    """Stands in for aioquic's CryptoPair of 1-RTT: never valid, so aioquic builds no such packet."""
-
-    aead_tag_size = 16
-    key_phase = 0
-
-    def __init__(self, handler: SecretHandler) -> None:
-        self.recv = SecretSink(False, handler)
-        self.send = SecretSink(True, handler)
-
-    def teardown(self) -> None:
-        """The engine owns the keys: nothing to forget here."""
-
-
-class FrameBuilder:
-    """Stands in for QuicPacketBuilder: collects frames and their delivery handlers, makes no packet."""
-
-    packet_number = 0
-    quic_logger_frames: list[Any] | None = None
-
-    def __init__(self, size: int) -> None:
-        self._buffer = Buffer(capacity=size)
-        self._handlers: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
-
-    @property
-    def remaining_buffer_space(self) -> int:
-        return self._buffer.capacity - self._buffer.tell()
-
-    remaining_flight_space = remaining_buffer_space
-
-    @property
-    def frames(self) -> bytes:
-        return self._buffer.data
-
-    def start_frame(
-        self,
-        frame_type: int,
-        capacity: int = 1,
-        handler: Callable[..., None] | None = None,
-        handler_args: Any = (),
-    ) -> Buffer:
-        if self.remaining_buffer_space < capacity:
-            raise QuicPacketBuilderStop
-        self._buffer.push_uint_var(frame_type)
-        if handler is not None:
-            self._handlers.append((handler, tuple(handler_args)))
-        return self._buffer
-
-    def delivered(self, acked: bool) -> None:
-        """Tell aioquic what became of these frames."""
-        state = QuicDeliveryState.ACKED if acked else QuicDeliveryState.LOST
-        for handler, arguments in self._handlers:
-            handler(state, *arguments)
-
-
-class ControlConnection(QuicConnection):
+class ControlConnection(QuicConnection, ABC):
     """A QuicConnection reduced to the handshake, streams and their control frames."""
 
     def __init__(self, *, reset_token: Callable[[bytes], bytes], **arguments: Any) -> None:
@@ -155,14 +80,15 @@ class ControlConnection(QuicConnection):
             self._host_cids[0].stateless_reset_token = reset_token(self.host_cid)
         self._frames_path = 0
 
+    @abstractmethod
     def handle_secret(self, is_send: bool, suite: CipherSuite, secret: bytes) -> None:
-        """Take a 1-RTT traffic secret; a subclass passes it on."""
-        raise AssertionError("a subclass must take the secrets")
+        """Take a 1-RTT traffic secret."""
 
+    @abstractmethod
     def extra_transport_parameters(self) -> bytes:
         """Return encoded transport parameters to send beside aioquic's."""
-        return b""
 
+    @abstractmethod
     def handle_transport_parameters(self, known: QuicTransportParameters, raw: bytes) -> None:
         """Look at the peer's transport parameters; raise QuicConnectionError to refuse them."""
 
@@ -205,9 +131,9 @@ class ControlConnection(QuicConnection):
         return self._remote_active_connection_id_limit
 
     def handshake_packets_received(self) -> int:
-        """How often a Handshake packet was authenticated: these prove the peer's address."""
+        """How many Handshake packets were authenticated: these prove the peer's address."""
         space = self._spaces.get(tls.Epoch.HANDSHAKE)
-        return space.expected_packet_number if space is not None else 0
+        return space.largest_received_packet + 1 if space is not None else 0
 
     # Handshake datagrams
 
@@ -264,7 +190,9 @@ class ControlConnection(QuicConnection):
     def end(self, reason: str) -> None:
         """End at once without sending anything."""
         if self._close_event is None:
-            self._close_event = ConnectionTerminated(QuicErrorCode.NO_ERROR, QuicFrameType.PADDING, reason)
+            self._close_event = ConnectionTerminated(
+                TransportErrorCode.NO_ERROR, QuicFrameType.PADDING, reason
+            )
         self._close_pending = False
         self._close_end()
 
@@ -292,7 +220,7 @@ class ControlConnection(QuicConnection):
                 handler(Arrival(self._frames_path, frame_type, context.time), source)
             except DecodeError as error:
                 raise QuicConnectionError(
-                    QuicErrorCode.FRAME_ENCODING_ERROR, frame_type, str(error)
+                    TransportErrorCode.FRAME_ENCODING_ERROR, frame_type, str(error)
                 ) from error
             buffer.seek(start + source.position)
 
