@@ -8,12 +8,13 @@ This module is its face to Python: an Engine, its Connections, and events as tup
 """
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
+from mqvpn.dataplane.events cimport event_data
 from mqvpn.dataplane.inner cimport packet_accept
 from mqvpn.dataplane.packet cimport PacketBatch, PacketRefs
 from mqvpn.dataplane.receive cimport receive_slot
 from mqvpn.dataplane.session cimport Connection as Compiled
 from mqvpn.dataplane.state cimport *
-from mqvpn.dataplane.table cimport conn_ready, conn_take, event_data
+from mqvpn.dataplane.table cimport conn_ready, conn_take
 from mqvpn.dataplane.timers cimport conn_deadline, conn_timeout
 from mqvpn.dataplane.transmit cimport output_t, serve
 from mqvpn.dataplane.udp cimport (

@@ -5,12 +5,12 @@ RFC 9484, sections 4.7 (addresses), 6 (Context ID 0) and 11 (source validation, 
 Nothing here ends a connection: a packet that may not pass is dropped under its reason.
 """
 from libc.string cimport memcmp, memcpy, memset
+from mqvpn.dataplane.events cimport event_allowed, event_bytes
 from mqvpn.dataplane.flow cimport queue_add
 from mqvpn.dataplane.headers cimport load16
 from mqvpn.dataplane.packet cimport packet_free
 from mqvpn.dataplane.state cimport *
-from mqvpn.dataplane.table cimport (
-    conn_ready, event_allowed, event_bytes, route_find)
+from mqvpn.dataplane.table cimport conn_ready, route_find
 from mqvpn.dataplane.varint cimport get_varint
 
 cdef enum:

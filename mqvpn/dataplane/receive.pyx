@@ -8,12 +8,12 @@
 5. frames: ACK and PATH_ACK to recovery, DATAGRAM to the inner side, all others to Python in one event.
 """
 from libc.string cimport memcmp, memcpy
+from mqvpn.dataplane.acks cimport inbound_t, note_ack, read_ack
 from mqvpn.dataplane.crypto cimport SAMPLE, TAG, header_masks, keys_t, unseal
+from mqvpn.dataplane.events cimport *
 from mqvpn.dataplane.frames cimport *
-from mqvpn.dataplane.congestion cimport congestion_rtt
 from mqvpn.dataplane.inner cimport datagram_received
 from mqvpn.dataplane.ranges cimport ranges_add, ranges_has
-from mqvpn.dataplane.recovery cimport recovery_acked, recovery_detect, recovery_sample
 from mqvpn.dataplane.state cimport *
 from mqvpn.dataplane.table cimport *
 from mqvpn.dataplane.udp cimport endpoint_t
@@ -24,25 +24,10 @@ cdef enum:
     SHORTEST = 1 + CID_BYTES + 4 + TAG  # of a packet whose sample is complete
     FRAME_ENCODING_ERROR = 0x07
     PROTOCOL_VIOLATION = 0x0a
-    ACK_EVERY = 2                       # ack-eliciting packets that make an ack due at once
-
-cdef double ACK_DELAY = 0.020           # below the 25 ms that we let the peer assume
 
 cdef uint8_t samples[MASKS * SAMPLE]
 cdef uint8_t gathered[66000]            # the control frames of one packet
 cdef uint8_t masks[MASKS * SAMPLE]
-
-cdef struct inbound_t:                  # the packet in hand
-    core_t* core
-    conn_t* conn
-    path_t* path
-    datagram_t* slot
-    sink_t* sink
-    uint64_t number
-    bint eliciting
-    bint urgent                         # to be acknowledged now: more than datagrams
-    double now
-
 
 cdef void receive_slot(core_t* core, datagram_t* slot, sink_t* sink, double now) noexcept nogil:
     """All datagrams of one receive slot."""
@@ -51,7 +36,7 @@ cdef void receive_slot(core_t* core, datagram_t* slot, sink_t* sink, double now)
     while at < slot.length:
         size = slot.segment if slot.length - at > slot.segment else slot.length - at
         if size == 0 or slot.data[at] & 0x80:
-            tell(core, EVENT_LONG_HEADER, NULL, 0, slot, slot.data + at, size)
+            event_slot(core, EVENT_LONG_HEADER, NULL, 0, slot, slot.data + at, size)
         elif size < SHORTEST:
             core.drops[DROP_TOO_SHORT] += 1
         else:
@@ -59,24 +44,11 @@ cdef void receive_slot(core_t* core, datagram_t* slot, sink_t* sink, double now)
             if entry == NULL:
                 unknown(core, slot, slot.data + at, size, now)
             elif entry.conn.receive_header.cipher == NULL:
-                tell(core, EVENT_EARLY, entry.conn, 0, slot, slot.data + at, size)
+                event_slot(core, EVENT_EARLY, entry.conn, 0, slot, slot.data + at, size)
             else:
                 at += receive_run(core, entry.conn, slot, at, sink, now)
                 continue
         at += size
-
-
-cdef void tell(core_t* core, event_kind kind, conn_t* conn, uint32_t path, const datagram_t* slot,
-               const uint8_t* data, uint32_t size) noexcept nogil:
-    cdef event_t* event = event_new(core, kind, conn, path, size)
-    if event == NULL:
-        return
-    event.socket = slot.socket
-    event.remote = slot.remote
-    event.local = slot.local
-    if size:
-        memcpy(event_data(event), data, size)
-    event_finish(core, event, size)
 
 
 cdef void unknown(core_t* core, const datagram_t* slot, const uint8_t* data, uint32_t size, double now) noexcept nogil:
@@ -93,7 +65,7 @@ cdef void unknown(core_t* core, const datagram_t* slot, const uint8_t* data, uin
                 event_bytes(core, EVENT_RESET, conn, NULL, 0)
                 return
     if event_allowed(core, now):
-        tell(core, EVENT_UNKNOWN, NULL, 0, slot, data, size)
+        event_slot(core, EVENT_UNKNOWN, NULL, 0, slot, data, size)
 
 
 cdef bint constant_time_equal(const uint8_t* a, const uint8_t* b) noexcept nogil:
@@ -185,7 +157,7 @@ cdef void receive_packet(inbound_t* packet, uint32_t path_id, uint8_t* q, uint32
         conn.forged += 1
         return
     if q[0] & 0x18:
-        fail(packet, PROTOCOL_VIOLATION, 0, "reserved bits set")
+        event_error(packet.core, packet.conn, PROTOCOL_VIOLATION, 0, "reserved bits set")
         return
     path = path_obtain(conn, path_id)
     if path == NULL:
@@ -239,11 +211,11 @@ cdef void note_arrival(inbound_t* packet, uint32_t size) noexcept nogil:
             path.remote = packet.slot.remote
             path.local = packet.slot.local
             path.socket = packet.slot.socket
-            tell(packet.core, EVENT_PATH_NEW, packet.conn, path.id, packet.slot, NULL, 0)
+            event_slot(packet.core, EVENT_PATH_NEW, packet.conn, path.id, packet.slot, NULL, 0)
         return
     if newest and not path.abandoned and moved(path, packet.slot):
         path.told = packet.slot.remote
-        tell(packet.core, EVENT_PATH_ADDRESS, packet.conn, path.id, packet.slot, NULL, 0)
+        event_slot(packet.core, EVENT_PATH_ADDRESS, packet.conn, path.id, packet.slot, NULL, 0)
 
 
 cdef bint moved(path_t* path, const datagram_t* slot) noexcept nogil:
@@ -251,21 +223,6 @@ cdef bint moved(path_t* path, const datagram_t* slot) noexcept nogil:
     if memcmp(&path.remote, &slot.remote, sizeof(endpoint_t)) == 0 and path.socket == slot.socket:
         return False
     return memcmp(&path.told, &slot.remote, sizeof(endpoint_t)) != 0
-
-
-cdef void fail(inbound_t* packet, uint64_t code, uint64_t frame, const char* reason) noexcept nogil:
-    """The peer broke a rule: Python shall close the connection with this transport error."""
-    cdef uint32_t length = 0
-    cdef event_t* event
-    while reason[length]:
-        length += 1
-    event = event_new(packet.core, EVENT_ERROR, packet.conn, packet.path.id if packet.path != NULL else 0, length)
-    if event == NULL:
-        return
-    event.a = code
-    event.b = frame
-    memcpy(event_data(event), reason, length)
-    event_finish(packet.core, event, length)
 
 
 cdef void read_frames(inbound_t* packet, uint8_t* at, uint8_t* end) noexcept nogil:
@@ -279,12 +236,12 @@ cdef void read_frames(inbound_t* packet, uint8_t* at, uint8_t* end) noexcept nog
     packet.eliciting = packet.urgent = False
     if p == end:
         # RFC 9000, section 12.4: "The payload of a packet that contains no frames" is a PROTOCOL_VIOLATION
-        fail(packet, PROTOCOL_VIOLATION, 0, "packet without frames")
+        event_error(packet.core, packet.conn, PROTOCOL_VIOLATION, 0, "packet without frames")
         return
     while p < end:
         found = frame_next(p, end, &kind, &body, &after)
         if found == FRAME_BROKEN:
-            fail(packet, FRAME_ENCODING_ERROR, kind, "frame cut short")
+            event_error(packet.core, packet.conn, FRAME_ENCODING_ERROR, kind, "frame cut short")
             return
         if found == FRAME_DATAGRAM:
             packet.eliciting = True
@@ -319,93 +276,3 @@ cdef void read_datagram(inbound_t* packet, uint64_t kind, const uint8_t* body, c
         body = get_varint(body, after, &length)
     if not packet.conn.closed:
         datagram_received(packet.core, packet.conn, <uint8_t*>body, <uint32_t>(after - body), packet.sink, packet.now)
-
-
-cdef void token_told(void* owner, uint32_t token, bint acked) noexcept nogil:
-    cdef inbound_t* packet = <inbound_t*>owner
-    cdef event_t* event = event_new(packet.core, EVENT_TOKEN, packet.conn, 0, 0)
-    if event == NULL:
-        return
-    event.a = token
-    event.b = acked
-    event_finish(packet.core, event, 0)
-
-
-cdef bint read_ack(inbound_t* packet, uint64_t kind, const uint8_t* at, const uint8_t* end) noexcept nogil:
-    """ACK (path 0) or PATH_ACK: newly acknowledged packets, RTT, losses. False when the connection must close."""
-    cdef uint64_t path_id = 0, largest = 0, delay = 0, ranges = 0, value = 0, low
-    cdef path_t* path
-    cdef int news
-    cdef uint64_t count = 0
-    if kind >= 0x3e:
-        at = get_varint(at, end, &path_id)
-    at = get_varint(at, end, &largest)
-    at = get_varint(at, end, &delay)
-    at = get_varint(at, end, &ranges)
-    path = path_find(packet.conn, <uint32_t>path_id)
-    if path == NULL or path_id != path.id:
-        return True                             # abandoned and forgotten (multipath draft, section 3.4)
-    at = get_varint(at, end, &value)
-    while True:
-        if value > largest:
-            fail(packet, FRAME_ENCODING_ERROR, kind, "ack range below zero")
-            return False
-        low = largest - value
-        if count == 0:
-            sample_rtt(packet, path, largest, delay)
-        news = recovery_acked(&path.sent, low, largest, packet.now, token_told, packet)
-        if news < 0:
-            # RFC 9000, section 13.1: an ack for a packet never sent is a PROTOCOL_VIOLATION
-            fail(packet, PROTOCOL_VIOLATION, kind, "ack of a packet that was not sent")
-            return False
-        if count == ranges or low <= path.sent.base:
-            break                               # older ranges tell nothing new
-        at = get_varint(at, end, &value)
-        if value + 2 > low:
-            fail(packet, FRAME_ENCODING_ERROR, kind, "ack gap below zero")
-            return False
-        largest = low - value - 2
-        at = get_varint(at, end, &value)
-        count += 1
-    packet.core.drops[DROP_DATAGRAM_LOST] -= path.sent.lost_datagrams
-    recovery_detect(&path.sent, packet.now, token_told, packet)
-    packet.core.drops[DROP_DATAGRAM_LOST] += path.sent.lost_datagrams
-    if path.suspect and path.sent.last_acked == packet.now:
-        path.suspect = False
-        tell(packet.core, EVENT_PATH_ALIVE, packet.conn, path.id, packet.slot, NULL, 0)
-    conn_ready(packet.core, packet.conn)
-    return True
-
-
-cdef void sample_rtt(inbound_t* packet, path_t* path, uint64_t largest, uint64_t delay) noexcept nogil:
-    """An RTT sample if the largest acknowledged packet is news and the ack took its own path back (RFC 9002, section
-    5.1; multipath draft, section 5.2: acks may hop between paths)."""
-    cdef double rtt, ack_delay
-    cdef uint32_t mask = path.sent.capacity - 1
-    if largest >= path.sent.next or largest < path.sent.base or path.sent.ring[largest & mask].state == 0:
-        return
-    if path != packet.path and path.sent.srtt != 0.0:
-        return
-    rtt = packet.now - path.sent.ring[largest & mask].time
-    if rtt <= 0.0:
-        rtt = 1e-6
-    ack_delay = <double>delay * (<uint64_t>1 << packet.conn.ack_delay_exponent) * 1e-6
-    if ack_delay > path.sent.peer_delay:
-        ack_delay = path.sent.peer_delay
-    recovery_sample(&path.sent, rtt, ack_delay)
-    congestion_rtt(&path.sent.cc, rtt, largest, path.sent.next)
-
-
-cdef void note_ack(inbound_t* packet) noexcept nogil:
-    """Decide when the packet is to be acknowledged: now if it carries control frames, is the second, or left a gap;
-    else within ACK_DELAY. All that a receive batch brings shares one PATH_ACK (RFC 9000, section 13.2)."""
-    cdef path_t* path = packet.path
-    if not packet.eliciting:
-        return
-    path.unacked += 1
-    if packet.urgent or path.unacked >= ACK_EVERY or packet.number != path.received.items[0].high or (
-            path.received.count > 1 and path.received.items[0].low == packet.number):
-        path.ack_at = packet.now
-    elif path.ack_at == 0.0:
-        path.ack_at = packet.now + ACK_DELAY
-    conn_ready(packet.core, packet.conn)

@@ -7,6 +7,7 @@ from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memset
 from mqvpn.dataplane.crypto cimport (
     header_keys_clear, header_keys_install, keys_clear, keys_install)
+from mqvpn.dataplane.events cimport event_token, owner_t
 from mqvpn.dataplane.flow cimport queue_clear
 from mqvpn.dataplane.recovery cimport recovery_give_up, recovery_pto, recovery_restart
 from mqvpn.dataplane.state cimport *
@@ -21,21 +22,6 @@ PathStats = namedtuple(
     "PathStats",
     "srtt rttvar min_rtt latest_rtt pto cwnd in_flight delivery_rate mtu tx_bytes rx_bytes tx_packets rx_packets"
     " acked lost usable suspect")
-
-
-cdef struct owner_t:
-    core_t* core
-    conn_t* conn
-
-
-cdef void token_told(void* owner, uint32_t token, bint acked) noexcept nogil:
-    cdef owner_t* o = <owner_t*>owner
-    cdef event_t* event = event_new(o.core, EVENT_TOKEN, o.conn, 0, 0)
-    if event == NULL:
-        return
-    event.a = token
-    event.b = acked
-    event_finish(o.core, event, 0)
 
 
 cdef prefix_t* prefixes_from_python(object prefixes) except? NULL:
@@ -248,7 +234,7 @@ cdef class Connection:
     cdef void give_up(self, path_t* path):
         cdef owner_t owner
         owner.core, owner.conn = &self.engine.core, self.conn
-        recovery_give_up(&path.sent, True, token_told, &owner)
+        recovery_give_up(&path.sent, True, event_token, &owner)
 
     def forget_path(self, uint32_t path_id):
         path_remove(self.live(), path_id)

@@ -1,19 +1,17 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""How a packet finds its connection: connection IDs, inner host addresses, path IDs; and what Python is told.
+"""How a packet finds its connection: connection IDs, inner host addresses, path IDs; and whose turn it is.
 
 The two hash tables use open addressing with linear probing; removal shifts entries back, so there are no
-tombstones. Connection IDs are our own random numbers. Events are records in one arena that Python drains.
+tombstones. Connection IDs are our own random numbers.
 """
-from libc.stdlib cimport calloc, free, realloc
+from libc.stdint cimport uint64_t
+from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset
 from mqvpn.dataplane.recovery cimport recovery_clear, recovery_reset
 from mqvpn.dataplane.state cimport PATHS, route_entry_t
 
 cdef enum:
     TABLE_FIRST = 64
-    ARENA_FIRST = 16384
-    ARENA_MOST = 4 * 1024 * 1024    # events of one wake-up; what does not fit is lost like a packet
-    LIMITED = 100                   # rate-limited events a second
     FIRST_SEGMENT = 1200            # until the path's MTU is known
 
 cdef uint64_t GOLDEN = 0x9e3779b97f4a7c15
@@ -182,59 +180,6 @@ cdef void route_remove_all(core_t* core, conn_t* conn) noexcept nogil:
             route_vacate(core, i)
         else:
             i += 1
-
-
-# Events.
-
-cdef event_t* event_new(core_t* core, event_kind kind, conn_t* conn, uint32_t path, uint32_t room) noexcept nogil:
-    """A record with room for that many bytes of data; finish it before the next. NULL: the arena is full."""
-    cdef uint32_t need = sizeof(event_t) + ((room + 7) & ~7), capacity = core.arena_capacity
-    cdef uint8_t* arena
-    cdef event_t* event
-    if core.arena_used + need > capacity:
-        capacity = capacity if capacity else ARENA_FIRST
-        while core.arena_used + need > capacity:
-            capacity *= 2
-        arena = <uint8_t*>realloc(core.arena, capacity) if capacity <= ARENA_MOST else NULL
-        if arena == NULL:
-            return NULL
-        core.arena = arena
-        core.arena_capacity = capacity
-    event = <event_t*>(core.arena + core.arena_used)
-    memset(event, 0, sizeof(event_t))
-    event.kind = kind
-    event.conn = conn.id if conn != NULL else 0
-    event.path = path
-    return event
-
-
-cdef uint8_t* event_data(event_t* event) noexcept nogil:
-    return <uint8_t*>event + sizeof(event_t)
-
-
-cdef void event_finish(core_t* core, event_t* event, uint32_t length) noexcept nogil:
-    """The record holds length bytes of data and is to be reported."""
-    event.length = length
-    event.size = sizeof(event_t) + ((length + 7) & ~7)
-    core.arena_used += event.size
-
-
-cdef void event_bytes(core_t* core, event_kind kind, conn_t* conn, const uint8_t* data, uint32_t length) noexcept nogil:
-    cdef event_t* event = event_new(core, kind, conn, 0, length)
-    if event == NULL:
-        return
-    if length:
-        memcpy(event_data(event), data, length)
-    event_finish(core, event, length)
-
-
-cdef bint event_allowed(core_t* core, double now) noexcept nogil:
-    """Whether one more event that strangers can cause may be reported in this second."""
-    if now - core.limit_at >= 1.0:
-        core.limit_at = now
-        core.limited = 0
-    core.limited += 1
-    return core.limited <= LIMITED
 
 
 # Connections to serve, in turn.

@@ -6,17 +6,13 @@ A path is *suspect* once its oldest ack-eliciting packet in flight is older than
 elsewhere; it is probed, at first after each PTO and never less often than PROBE_MOST, and an ack clears it.
 """
 from libc.stdint cimport uint32_t
+from mqvpn.dataplane.events cimport event_finish, event_new, event_token, owner_t
 from mqvpn.dataplane.recovery cimport recovery_detect, recovery_give_up, recovery_oldest, recovery_pto
 from mqvpn.dataplane.state cimport *
-from mqvpn.dataplane.table cimport conn_ready, event_finish, event_new
+from mqvpn.dataplane.table cimport conn_ready
 
 cdef double PROBE_MOST = 0.5        # seconds between probes of a suspect path
 cdef uint32_t PROBES = 2            # RFC 9002, section 6.2.4: "up to two full-sized datagrams"
-
-
-cdef struct due_t:                  # whose timers run
-    core_t* core
-    conn_t* conn
 
 
 cdef inline void sooner(double* deadline, double at) noexcept nogil:
@@ -57,22 +53,12 @@ cdef double conn_deadline(conn_t* conn, double now) noexcept nogil:
     return deadline
 
 
-cdef void token_lost(void* owner, uint32_t token, bint acked) noexcept nogil:
-    cdef due_t* due = <due_t*>owner
-    cdef event_t* event = event_new(due.core, EVENT_TOKEN, due.conn, 0, 0)
-    if event == NULL:
-        return
-    event.a = token
-    event.b = acked
-    event_finish(due.core, event, 0)
-
-
-cdef void suspect(due_t* due, path_t* path) noexcept nogil:
+cdef void suspect(owner_t* due, path_t* path) noexcept nogil:
     """Nothing more is expected of the path until it answers."""
     cdef event_t* event
     path.suspect = True
     path.sent.pto_count = 0
-    recovery_give_up(&path.sent, False, token_lost, due)
+    recovery_give_up(&path.sent, False, event_token, due)
     if path.usable:
         event = event_new(due.core, EVENT_PATH_SUSPECT, due.conn, path.id, 0)
         if event != NULL:
@@ -89,11 +75,11 @@ cdef void probe(path_t* path, double now) noexcept nogil:
     path.probe_at = now + wait
 
 
-cdef void path_timeout(due_t* due, path_t* path, double now) noexcept nogil:
+cdef void path_timeout(owner_t* due, path_t* path, double now) noexcept nogil:
     cdef double at
     if path.sent.loss_time != 0.0 and path.sent.loss_time <= now:
         due.core.drops[DROP_DATAGRAM_LOST] -= path.sent.lost_datagrams
-        recovery_detect(&path.sent, now, token_lost, due)
+        recovery_detect(&path.sent, now, event_token, due)
         due.core.drops[DROP_DATAGRAM_LOST] += path.sent.lost_datagrams
     if not path.suspect:
         at = suspect_at(path)
@@ -109,7 +95,7 @@ cdef void path_timeout(due_t* due, path_t* path, double now) noexcept nogil:
 
 cdef void conn_timeout(core_t* core, conn_t* conn, double now) noexcept nogil:
     """Do all that is due, and have the connection served."""
-    cdef due_t due
+    cdef owner_t due
     cdef int i
     due.core, due.conn = core, conn
     for i in range(PATHS):

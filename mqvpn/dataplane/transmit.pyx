@@ -10,6 +10,7 @@ from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 from mqvpn.dataplane.congestion cimport pacing_allows, pacing_sent
 from mqvpn.dataplane.crypto cimport SAMPLE, TAG, header_masks, seal
+from mqvpn.dataplane.events cimport event_allowed, event_data, event_finish, event_new
 from mqvpn.dataplane.flow cimport flow_t, queue_head, queue_pop, queue_sent
 from mqvpn.dataplane.packet cimport packet_t
 from mqvpn.dataplane.ranges cimport ranges_write_ack
@@ -17,7 +18,7 @@ from mqvpn.dataplane.recovery cimport recovery_sent
 from mqvpn.dataplane.schedule cimport *
 from mqvpn.dataplane.segment cimport segment_done, segment_length, segment_write
 from mqvpn.dataplane.state cimport *
-from mqvpn.dataplane.table cimport event_allowed, event_data, event_finish, event_new, path_find
+from mqvpn.dataplane.table cimport path_find
 
 cdef enum:
     BURST_PACKETS = 64              # UDP_MAX_SEGMENTS of older kernels

@@ -1,0 +1,18 @@
+# Acknowledgements, and the packet in hand.
+from libc.stdint cimport uint8_t, uint64_t
+from mqvpn.dataplane.state cimport conn_t, core_t, path_t, sink_t
+from mqvpn.dataplane.udp cimport datagram_t
+
+cdef struct inbound_t:                  # the packet in hand
+    core_t* core
+    conn_t* conn
+    path_t* path
+    datagram_t* slot
+    sink_t* sink
+    uint64_t number
+    bint eliciting
+    bint urgent                         # to be acknowledged now: more than datagrams
+    double now
+
+cdef bint read_ack(inbound_t* packet, uint64_t kind, const uint8_t* at, const uint8_t* end) noexcept nogil
+cdef void note_ack(inbound_t* packet) noexcept nogil
