@@ -23,7 +23,7 @@ from mqvpn.multipath.keys import DirectionKeys
 from mqvpn.multipath.lifetime import Lifetime
 from mqvpn.multipath.limits import PathLimits
 from mqvpn.multipath.outbox import Outbox
-from mqvpn.multipath.parameters import read_initial_max_path_id, write_initial_max_path_id
+from mqvpn.multipath.parameters import PeerParameters, write_initial_max_path_id
 from mqvpn.multipath.path import Address, Endpoint, Path
 from mqvpn.multipath.paths import Paths
 from mqvpn.multipath.seam import (
@@ -89,15 +89,16 @@ class MultipathConnection(ControlConnection):
         self._keys: dict[int, DirectionKeys] = {}
         self._early: deque[Early] = deque(maxlen=MAX_EARLY)
         self._address: Address | None = None  # of the handshake
+        self._peer = PeerParameters()
         self._opened = self._started = False
         self._handlers: dict[int, Callable[..., None]] = {
             dataplane.EARLY: self._handle_early,
-            dataplane.CONTROL: self._handle_control,
+            dataplane.CONTROL: self.handle_frames,
             dataplane.TOKEN: self._handle_token,
             dataplane.PATH_NEW: self._handle_path_new,
             dataplane.PATH_ADDRESS: self._handle_path_address,
-            dataplane.PATH_SUSPECT: self._handle_path_suspect,
-            dataplane.PATH_ALIVE: self._handle_path_alive,
+            dataplane.PATH_SUSPECT: self._paths.handle_suspect,
+            dataplane.PATH_ALIVE: self._paths.handle_alive,
             dataplane.KEY_PHASE: self._handle_key_phase,
             dataplane.ERROR: self._handle_error,
             dataplane.RESET: self._handle_reset,
@@ -153,8 +154,8 @@ class MultipathConnection(ControlConnection):
         if not self.multipath:
             raise CannotOpenPath("the server does not support several paths")
         # Section 2.1: with disable_active_migration no further path may lead to the handshake's address.
-        forbidden = self._parameters.disable_active_migration and self._address is not None
-        if forbidden and self._address is not None and remote == self._address.remote:
+        first = self._address.remote if self._address is not None else None
+        if self._peer.disable_active_migration and remote == first:
             raise CannotOpenPath("the server forbids further paths to its address")
 
     def abandon_path(self, path_id: int, error_code: int, now: float) -> None:
@@ -189,7 +190,7 @@ class MultipathConnection(ControlConnection):
         if self.has_ended:
             return
         with self._guarded():
-            self._handlers[event[0]](now, *event[2:])
+            self._handlers[event[0]](*event[2:], now)
             self._advance(now)
 
     def handle_timeout(self, now: float) -> None:
@@ -248,8 +249,8 @@ class MultipathConnection(ControlConnection):
         return write_initial_max_path_id(limit) if limit is not None else b""
 
     def handle_transport_parameters(self, known: QuicTransportParameters, raw: bytes) -> None:
-        self._parameters = known
-        limit = read_initial_max_path_id(raw)
+        self._peer = PeerParameters.of(known, raw)
+        limit = self._peer.initial_max_path_id
         if limit is None:
             return
         if not self.peer_connection_id:
@@ -294,12 +295,12 @@ class MultipathConnection(ControlConnection):
             self._paths.prober.prove(self._paths.table[0])
 
     def _open_first(self, address: Address, now: float) -> None:
-        known = self._parameters
-        largest = 65527 if known.max_udp_payload_size is None else known.max_udp_payload_size
-        exponent = 3 if known.ack_delay_exponent is None else known.ack_delay_exponent
-        ack_delay = 25 if known.max_ack_delay is None else known.max_ack_delay
+        peer = self._peer
         self.engine_connection.set_peer(
-            exponent, ack_delay / 1000, known.max_datagram_frame_size or 0, largest
+            peer.ack_delay_exponent,
+            peer.max_ack_delay,
+            peer.max_datagram_frame_size,
+            peer.max_udp_payload_size,
         )
         if self.is_client:
             self.engine_connection.set_keep_alive(KEEP_ALIVE)
@@ -307,45 +308,36 @@ class MultipathConnection(ControlConnection):
         self._issuance.multipath = self.multipath
         self._issuance.peer_limit = self.peer_active_connection_id_limit
         self._issuance.peer.add_first(self.peer_connection_id, self.peer_reset_token)
-        self._paths.prober.max_udp_payload = largest
-        self._paths.open_first(address, min(HANDSHAKE_DATAGRAM_SIZE, largest))
+        self._paths.prober.max_udp_payload = peer.max_udp_payload_size
+        self._paths.open_first(address, min(HANDSHAKE_DATAGRAM_SIZE, peer.max_udp_payload_size))
 
     # The engine's events
 
     def _handle_early(
-        self, now: float, socket: int, remote: Endpoint, local: Endpoint | None, data: bytes
+        self, socket: int, remote: Endpoint, local: Endpoint | None, data: bytes, now: float
     ) -> None:
         self._early.append((data, socket, remote, local))
 
-    def _handle_control(self, now: float, path_id: int, frames: bytes) -> None:
-        self.handle_frames(path_id, frames, now)
-
-    def _handle_token(self, now: float, token: int, acked: bool) -> None:
+    def _handle_token(self, token: int, acked: bool, now: float) -> None:
         self._outbox.handle_token(token, acked)
 
     def _handle_path_new(
-        self, now: float, path_id: int, socket: int, remote: Endpoint, local: Endpoint | None
+        self, path_id: int, socket: int, remote: Endpoint, local: Endpoint | None, now: float
     ) -> None:
         if not self.is_client and path_id not in self._paths.table:
             self._paths.open(path_id, Address(socket, remote, local), now)
 
     def _handle_path_address(
-        self, now: float, path_id: int, socket: int, remote: Endpoint, local: Endpoint | None
+        self, path_id: int, socket: int, remote: Endpoint, local: Endpoint | None, now: float
     ) -> None:
         if not self.is_client:  # servers do not move
             self._paths.handle_address(path_id, Address(socket, remote, local), now)
 
-    def _handle_path_suspect(self, now: float, path_id: int) -> None:
-        self._paths.handle_suspect(path_id, now, suspect=True)
-
-    def _handle_path_alive(self, now: float, path_id: int) -> None:
-        self._paths.handle_suspect(path_id, now, suspect=False)
-
-    def _handle_key_phase(self, now: float, generation: int) -> None:
+    def _handle_key_phase(self, generation: int, now: float) -> None:
         for keys in self._keys.values():
             keys.update(generation)
 
-    def _handle_error(self, now: float, error_code: int, frame_type: int, reason: str) -> None:
+    def _handle_error(self, error_code: int, frame_type: int, reason: str, now: float) -> None:
         self.close(error_code, frame_type, reason)
 
     def _handle_reset(self, now: float) -> None:

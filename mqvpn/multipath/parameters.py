@@ -1,8 +1,39 @@
-"""The transport parameter initial_max_path_id (draft-ietf-quic-multipath-21, section 2.1)."""
+"""The peer's transport parameters (RFC 9000, section 18.2) as far as the engine and the paths need them.
 
-from mqvpn.multipath.seam import QuicConnectionError, QuicFrameType
+aioquic does not know initial_max_path_id (draft-ietf-quic-multipath-21, section 2.1): that is read here.
+"""
+
+from dataclasses import dataclass
+from typing import Self
+
+from mqvpn.multipath.seam import QuicConnectionError, QuicFrameType, QuicTransportParameters
 from mqvpn.wire.buffer import DecodeError, Reader, Writer
 from mqvpn.wire.frame import PATH_ID_MAX, TransportErrorCode, TransportParameter
+
+
+@dataclass(frozen=True, slots=True)
+class PeerParameters:
+    """What the peer announced, with the defaults of RFC 9000. Sizes are bytes, times seconds."""
+
+    initial_max_path_id: int | None = None  # None: the peer does not offer the extension
+    ack_delay_exponent: int = 3
+    max_ack_delay: float = 0.025
+    max_datagram_frame_size: int = 0
+    max_udp_payload_size: int = 65527
+    disable_active_migration: bool = False
+
+    @classmethod
+    def of(cls, known: QuicTransportParameters, raw: bytes) -> Self:
+        """known: as aioquic read them, raw: as they came; QuicConnectionError: they are malformed."""
+        ack_delay, payload = known.max_ack_delay, known.max_udp_payload_size
+        return cls(
+            initial_max_path_id=read_initial_max_path_id(raw),
+            ack_delay_exponent=3 if known.ack_delay_exponent is None else known.ack_delay_exponent,
+            max_ack_delay=0.025 if ack_delay is None else ack_delay / 1000,
+            max_datagram_frame_size=known.max_datagram_frame_size or 0,
+            max_udp_payload_size=65527 if payload is None else payload,
+            disable_active_migration=bool(known.disable_active_migration),
+        )
 
 
 def write_initial_max_path_id(limit: int) -> bytes:

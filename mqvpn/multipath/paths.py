@@ -239,13 +239,19 @@ class Paths:
             return None
         return encode(PathStatus(path.path_id, sequence, path.backup))
 
-    def handle_suspect(self, path_id: int, now: float, *, suspect: bool) -> None:
-        """The engine found that a path does not answer, or that it does again."""
+    def handle_suspect(self, path_id: int, now: float) -> None:
+        """The engine found that a path does not answer."""
         path = self.table.get(path_id)
-        if path is None or not path.is_live or path.is_suspect == suspect:
-            return
-        path.suspect_since = now if suspect else None
-        self._emit(PathSuspect(path_id) if suspect else PathAlive(path_id))
+        if path is not None and path.is_live and not path.is_suspect:
+            path.suspect_since = now
+            self._emit(PathSuspect(path_id))
+
+    def handle_alive(self, path_id: int, now: float) -> None:
+        """A suspect path answers again."""
+        path = self.table.get(path_id)
+        if path is not None and path.is_live and path.is_suspect:
+            path.suspect_since = None
+            self._emit(PathAlive(path_id))
 
     # Abandoning
 

@@ -1,7 +1,7 @@
 """What stands in for objects of aioquic, so that its 1-RTT packet layer never runs.
 
-The crypto pair of that epoch hands the secrets over and is never valid: aioquic then neither builds nor opens a
-1-RTT packet. The builder collects the frames that aioquic's writers make for such packets.
+The crypto pair of that epoch hands the secrets over and is never valid: aioquic then neither builds nor opens
+a 1-RTT packet. The builder collects the frames that aioquic's writers make for such packets.
 """
 
 from collections.abc import Callable
