@@ -5,7 +5,7 @@ from mqvpn.dataplane.linux cimport msghdr, sockaddr_in6
 from mqvpn.dataplane.udp cimport datagram_t, endpoint_t
 
 cdef enum:
-    CONTROL_BYTES = 128         # room for the control messages of one message, both ways
+    CONTROL_WORDS = 16          # of size_t, for alignment: the control messages of one message, both ways
 
 cdef bint endpoint_mapped(const endpoint_t* endpoint) noexcept nogil        # IPv4
 cdef void endpoint_map(endpoint_t* endpoint, const void* ipv4) noexcept nogil

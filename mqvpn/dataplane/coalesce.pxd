@@ -25,5 +25,7 @@ cdef struct group_t:            # a super packet that grows
 cdef bint mergeable(const uint8_t* packet, uint32_t size, const headers_t* headers, bint uso) noexcept nogil
 cdef bint group_matches(const group_t* group, const uint8_t* packet, const headers_t* headers) noexcept nogil
 cdef void group_open(group_t* group, uint8_t* packet, uint32_t size, const headers_t* headers) noexcept nogil
-cdef bint group_append(group_t* group, uint8_t* packet, uint32_t size, const headers_t* headers) noexcept nogil
+cdef bint group_append(
+    group_t* group, uint8_t* packet, uint32_t size, const headers_t* headers
+) noexcept nogil
 cdef int group_finish(group_t* group) noexcept nogil

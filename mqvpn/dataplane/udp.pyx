@@ -14,7 +14,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
 from mqvpn.dataplane.ancillary cimport (
-    CONTROL_BYTES, endpoint_map, endpoint_mapped, read_address, read_control, write_address, write_local,
+    CONTROL_WORDS, endpoint_map, endpoint_mapped, read_address, read_control, write_address, write_local,
     write_segment
 )
 from mqvpn.dataplane.linux cimport (
@@ -194,11 +194,11 @@ cdef class Sockets:
     cdef mmsghdr received[RECEIVE_SLOTS]
     cdef iovec receive_vectors[RECEIVE_SLOTS]
     cdef sockaddr_in6 senders[RECEIVE_SLOTS]
-    cdef uint8_t receive_control[RECEIVE_SLOTS][CONTROL_BYTES]
+    cdef size_t receive_control[RECEIVE_SLOTS][CONTROL_WORDS]
     cdef mmsghdr parts[SEGMENTS]                # without UDP_SEGMENT: one message a datagram
     cdef iovec vectors[SEGMENTS]
     cdef sockaddr_in6 destination
-    cdef uint8_t control[CONTROL_BYTES]
+    cdef size_t control[CONTROL_WORDS]
 
     def __cinit__(self) -> None:
         cdef int i
@@ -273,7 +273,7 @@ cdef class Sockets:
         for i in range(capacity):
             self.receive_vectors[i].iov_base = slots[i].data
             self.received[i].msg_hdr.msg_namelen = sizeof(sockaddr_in6)
-            self.received[i].msg_hdr.msg_controllen = CONTROL_BYTES
+            self.received[i].msg_hdr.msg_controllen = sizeof(self.receive_control[0])
         arrived = recvmmsg(entry.fd, self.received, capacity, MSG_DONTWAIT, NULL)
         for i in range(arrived):
             if self.received[i].msg_len == 0:
@@ -310,7 +310,7 @@ cdef class Sockets:
         if not write_address(&self.destination, &burst.remote, entry.family):
             self.send_drops += (burst.length + segment - 1) // segment
             return 0
-        control = write_local(self.control, &burst.local, entry.family)
+        control = write_local(<uint8_t*>self.control, &burst.local, entry.family)
         step = segment * min(<uint32_t>SEGMENTS, PAYLOAD_BYTES // segment)
         while at < burst.length:
             length = min(step, burst.length - at)
@@ -343,7 +343,7 @@ cdef class Sockets:
         self, const socket_t* entry, uint8_t* data, uint32_t length, uint32_t segment, size_t control
     ) noexcept nogil:
         cdef msghdr* message = &self.parts[0].msg_hdr
-        message.msg_controllen = control + write_segment(self.control + control, <uint16_t>segment)
+        message.msg_controllen = control + write_segment(<uint8_t*>self.control + control, <uint16_t>segment)
         self.vectors[0].iov_base = data
         self.vectors[0].iov_len = length
         return sendmsg(entry.fd, message, MSG_DONTWAIT) >= 0

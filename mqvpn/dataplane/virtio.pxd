@@ -1,4 +1,4 @@
-# struct virtio_net_hdr of Virtual I/O Device (VIRTIO) 1.2, section 5.1.6, as IFF_VNET_HDR puts it before each packet.
+# struct virtio_net_hdr (VIRTIO 1.2, section 5.1.6), which IFF_VNET_HDR puts before each packet.
 from libc.stdint cimport uint8_t, uint16_t
 
 cdef enum:
