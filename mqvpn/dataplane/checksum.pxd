@@ -1,4 +1,4 @@
-# The Internet checksum (RFC 1071). Sums are of 16-bit words as they lie in memory; a folded sum is stored as is.
+# The Internet checksum (RFC 1071) over 16-bit words as they lie in memory; a folded sum is stored as is.
 from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
