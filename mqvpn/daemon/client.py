@@ -1,7 +1,7 @@
 """mqvpn-client: keeps one tunnel up, and the machine's TUN, addresses and routes with it.
 
 The TUN device lives as long as the daemon, so programs notice a reconnect as a pause. Everything is undone
-in reverse order when it stops. Exit statuses: 69 unreachable with Reconnect = false, 77 refused, 78 configuration.
+in reverse order when it stops. Exit statuses: 69 unreachable with Reconnect = false, 77 refused.
 """
 
 import asyncio
@@ -12,8 +12,8 @@ from contextlib import AsyncExitStack
 from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 from typing import Any
 
-from mqvpn.cli import exit
 from mqvpn.config.client import ClientSettings
+from mqvpn.daemon import exit
 from mqvpn.daemon.backoff import Backoff
 from mqvpn.daemon.log import log_to_stderr
 from mqvpn.daemon.pump import Pump
@@ -40,6 +40,11 @@ log = logging.getLogger(__name__)
 
 IDLE_TIMEOUT = 60.0  # seconds without a packet of the server's
 KEEP_ALIVE = 15.0  # seconds
+STATUSES = {
+    events.Cause.LOST: exit.UNAVAILABLE,
+    events.Cause.UNTRUSTED: exit.REFUSED,
+    events.Cause.REFUSED: exit.REFUSED,
+}
 
 
 def run(settings: ClientSettings) -> int:
@@ -154,14 +159,11 @@ class Client:
             closed = await self._attempt()
             if closed is None or self._stop.wished:
                 break
-            if closed.refused:
-                log.error("%s: the server does not accept our key", closed.reason)
-                self._stop(exit.REFUSED)
-            elif not self._settings.reconnect:
-                log.error("%s", closed.reason)
-                self._stop(exit.UNAVAILABLE)
-            else:
+            if self._settings.reconnect and closed.cause is not events.Cause.REFUSED:
                 await self._wait(closed.reason)
+            else:
+                log.error("%s", closed.reason)
+                self._stop(STATUSES[closed.cause])
         self._say_goodbye()
 
     def figures(self) -> dict[str, Any]:

@@ -33,7 +33,7 @@ class DeviceGone(Exception):
 
 
 class Pump:
-    """The packets' way. `on_event` gets the tunnel's events, `on_failure` whatever breaks the way for good."""
+    """The packets' way. `on_event` gets the tunnel's events, `on_failure` what breaks the way for good."""
 
     def __init__(
         self,

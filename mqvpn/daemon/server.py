@@ -16,10 +16,10 @@ from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip
 from pathlib import Path
 from typing import Any
 
-from mqvpn.cli import exit
 from mqvpn.config.server import ServerSettings
 from mqvpn.config.values import Secret, User
 from mqvpn.connectip.pool import Pool
+from mqvpn.daemon import exit
 from mqvpn.daemon.log import log_to_stderr
 from mqvpn.daemon.pump import Pump
 from mqvpn.daemon.stats import report

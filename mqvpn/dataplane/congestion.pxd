@@ -18,7 +18,8 @@ cdef struct congestion_t:
     double rate                     # pacing rate, bytes per second; 0: not paced yet
 
 cdef void congestion_reset(congestion_t* cc, uint32_t segment) noexcept nogil
-cdef void congestion_acked(congestion_t* cc, uint32_t size, double sent, bint limited, double srtt, double now) noexcept nogil
+cdef void congestion_acked(congestion_t* cc, uint32_t size, double sent, bint limited, double srtt,
+                           double now) noexcept nogil
 cdef void congestion_rtt(congestion_t* cc, double rtt, uint64_t acked, uint64_t next_number) noexcept nogil
 cdef void congestion_lost(congestion_t* cc, double sent, double now) noexcept nogil
 cdef void congestion_persistent(congestion_t* cc) noexcept nogil

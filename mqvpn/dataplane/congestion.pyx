@@ -29,7 +29,8 @@ cdef void congestion_reset(congestion_t* cc, uint32_t segment) noexcept nogil:
     cc.last_round_min = FOREVER
 
 
-cdef void congestion_acked(congestion_t* cc, uint32_t size, double sent, bint limited, double srtt, double now) noexcept nogil:
+cdef void congestion_acked(congestion_t* cc, uint32_t size, double sent, bint limited, double srtt,
+                           double now) noexcept nogil:
     """A packet of size bytes was delivered; limited: the window (not the sender) held us back."""
     if sent <= cc.recovery or not limited:
         return

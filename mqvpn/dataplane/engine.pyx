@@ -20,8 +20,8 @@ from mqvpn.dataplane.transmit cimport output_t, serve
 from mqvpn.dataplane.udp cimport (
     Bursts, Datagrams, datagram_t, endpoint_from_python, endpoint_to_python)
 
-from mqvpn.dataplane.crypto import AES_128_GCM, AES_256_GCM, CHACHA20_POLY1305
-from mqvpn.dataplane.session import Connection, PathStats
+from mqvpn.dataplane.crypto import AES_128_GCM, AES_256_GCM, CHACHA20_POLY1305  # no-cython-lint
+from mqvpn.dataplane.session import Connection, PathStats  # no-cython-lint
 
 Endpoint = tuple[str, int]
 Prefix = tuple[bytes, int]

@@ -10,7 +10,8 @@ cdef struct owner_t:                # whose control frames a recovery_t reports
 cdef event_t* event_new(core_t* core, event_kind kind, conn_t* conn, uint32_t path, uint32_t room) noexcept nogil
 cdef uint8_t* event_data(event_t* event) noexcept nogil
 cdef void event_finish(core_t* core, event_t* event, uint32_t length) noexcept nogil
-cdef void event_bytes(core_t* core, event_kind kind, conn_t* conn, const uint8_t* data, uint32_t length) noexcept nogil
+cdef void event_bytes(core_t* core, event_kind kind, conn_t* conn, const uint8_t* data,
+                      uint32_t length) noexcept nogil
 cdef bint event_allowed(core_t* core, double now) noexcept nogil
 cdef void event_slot(core_t* core, event_kind kind, conn_t* conn, uint32_t path, const datagram_t* slot,
                      const uint8_t* data, uint32_t length) noexcept nogil

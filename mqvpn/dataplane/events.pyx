@@ -43,7 +43,8 @@ cdef void event_finish(core_t* core, event_t* event, uint32_t length) noexcept n
     core.arena_used += event.size
 
 
-cdef void event_bytes(core_t* core, event_kind kind, conn_t* conn, const uint8_t* data, uint32_t length) noexcept nogil:
+cdef void event_bytes(core_t* core, event_kind kind, conn_t* conn, const uint8_t* data,
+                      uint32_t length) noexcept nogil:
     cdef event_t* event = event_new(core, kind, conn, 0, length)
     if event == NULL:
         return

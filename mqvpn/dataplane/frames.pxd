@@ -10,4 +10,5 @@ cdef enum frame_kind:
     FRAME_UNKNOWN = 5               # the rest of the packet cannot be parsed
     FRAME_BROKEN = 6                # FRAME_ENCODING_ERROR
 
-cdef frame_kind frame_next(const uint8_t* at, const uint8_t* end, uint64_t* kind, const uint8_t** body, const uint8_t** after) noexcept nogil
+cdef frame_kind frame_next(const uint8_t* at, const uint8_t* end, uint64_t* kind, const uint8_t** body,
+                           const uint8_t** after) noexcept nogil

@@ -85,7 +85,8 @@ cdef const uint8_t* skip_control(const uint8_t* at, const uint8_t* end, uint64_t
     return at
 
 
-cdef frame_kind frame_next(const uint8_t* at, const uint8_t* end, uint64_t* kind, const uint8_t** body, const uint8_t** after) noexcept nogil:
+cdef frame_kind frame_next(const uint8_t* at, const uint8_t* end, uint64_t* kind, const uint8_t** body,
+                           const uint8_t** after) noexcept nogil:
     """The frame at `at`: its type, where its fields begin and where it ends."""
     cdef const uint8_t* start = at
     cdef frame_kind found = FRAME_CONTROL

@@ -99,7 +99,8 @@ cdef void deliver(core_t* core, conn_t* conn, uint8_t* p, uint32_t length, sink_
     conn.ip_received_bytes += length
 
 
-cdef void datagram_received(core_t* core, conn_t* conn, uint8_t* data, uint32_t length, sink_t* sink, double now) noexcept nogil:
+cdef void datagram_received(core_t* core, conn_t* conn, uint8_t* data, uint32_t length, sink_t* sink,
+                            double now) noexcept nogil:
     """The payload of a DATAGRAM frame: quarter stream ID, Context ID, then for context 0 an IP packet."""
     cdef const uint8_t* end = data + length
     cdef const uint8_t* at

@@ -51,7 +51,8 @@ cdef void receive_slot(core_t* core, datagram_t* slot, sink_t* sink, double now)
         at += size
 
 
-cdef void unknown(core_t* core, const datagram_t* slot, const uint8_t* data, uint32_t size, double now) noexcept nogil:
+cdef void unknown(core_t* core, const datagram_t* slot, const uint8_t* data, uint32_t size,
+                  double now) noexcept nogil:
     """No connection has this ID: perhaps a stateless reset (RFC 9000, section 10.3.1), perhaps one should be sent."""
     cdef uint32_t i, k
     cdef conn_t* conn
@@ -76,7 +77,8 @@ cdef bint constant_time_equal(const uint8_t* a, const uint8_t* b) noexcept nogil
     return difference == 0
 
 
-cdef uint32_t receive_run(core_t* core, conn_t* conn, datagram_t* slot, uint32_t first, sink_t* sink, double now) noexcept nogil:
+cdef uint32_t receive_run(core_t* core, conn_t* conn, datagram_t* slot, uint32_t first, sink_t* sink,
+                          double now) noexcept nogil:
     """The datagrams from `first` on that belong to one connection, masks made together; bytes consumed."""
     cdef uint32_t at = first, size, count = 0
     cdef inbound_t packet
@@ -133,7 +135,8 @@ cdef keys_t* choose_keys(conn_t* conn, path_t* path, uint64_t number, bint phase
     return &conn.receive_keys[generation[0] % 3]
 
 
-cdef void receive_packet(inbound_t* packet, uint32_t path_id, uint8_t* q, uint32_t size, const uint8_t* mask) noexcept nogil:
+cdef void receive_packet(inbound_t* packet, uint32_t path_id, uint8_t* q, uint32_t size,
+                         const uint8_t* mask) noexcept nogil:
     """One short-header packet: protection off, then its frames."""
     cdef conn_t* conn = packet.conn
     cdef core_t* core = packet.core

@@ -48,7 +48,8 @@ cdef int recovery_reset(recovery_t* r, uint32_t segment) noexcept nogil
 cdef void recovery_clear(recovery_t* r) noexcept nogil
 cdef void recovery_restart(recovery_t* r, uint32_t segment) noexcept nogil
 cdef bint recovery_sent(recovery_t* r, uint16_t size, bint eliciting, uint32_t token, double now) noexcept nogil
-cdef int recovery_acked(recovery_t* r, uint64_t low, uint64_t high, double now, token_f tell, void* owner) noexcept nogil
+cdef int recovery_acked(recovery_t* r, uint64_t low, uint64_t high, double now, token_f tell,
+                        void* owner) noexcept nogil
 cdef void recovery_sample(recovery_t* r, double rtt, double ack_delay) noexcept nogil
 cdef int recovery_detect(recovery_t* r, double now, token_f tell, void* owner) noexcept nogil
 cdef void recovery_give_up(recovery_t* r, bint all_packets, token_f tell, void* owner) noexcept nogil

@@ -102,7 +102,8 @@ cdef inline void sample_rate(recovery_t* r, const sent_t* s, double now) noexcep
         r.rate_at = now
 
 
-cdef int recovery_acked(recovery_t* r, uint64_t low, uint64_t high, double now, token_f tell, void* owner) noexcept nogil:
+cdef int recovery_acked(recovery_t* r, uint64_t low, uint64_t high, double now, token_f tell,
+                        void* owner) noexcept nogil:
     """The peer has [low, high]: packets newly acknowledged, or -1 if one of them was never sent."""
     cdef int count = 0
     cdef uint64_t n = high

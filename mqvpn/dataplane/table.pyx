@@ -6,7 +6,7 @@ tombstones. Connection IDs are our own random numbers.
 """
 from libc.stdint cimport uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcmp, memcpy, memset
+from libc.string cimport memcmp, memcpy
 from mqvpn.dataplane.recovery cimport recovery_clear, recovery_reset
 from mqvpn.dataplane.state cimport PATHS, route_entry_t
 

@@ -82,7 +82,8 @@ cdef uint8_t* place(output_t* out, conn_t* conn, path_t* path, uint32_t size) no
     return burst.data
 
 
-cdef bint commit(output_t* out, conn_t* conn, path_t* path, uint8_t* q, uint32_t payload, bint eliciting, uint32_t token) noexcept nogil:
+cdef bint commit(output_t* out, conn_t* conn, path_t* path, uint8_t* q, uint32_t payload,
+                 bint eliciting, uint32_t token) noexcept nogil:
     """Number and seal the packet at q whose payload bytes stand behind the header; account for it."""
     cdef uint32_t header = header_length(path), size = header + payload + TAG, i
     cdef uint64_t number = path.sent.next
@@ -244,7 +245,8 @@ cdef void refuse(output_t* out, conn_t* conn, flow_t* flow, packet_t* packet, ui
     queue_pop(&conn.queue, flow)
 
 
-cdef int send_flow(output_t* out, conn_t* conn, flow_t* flow, path_t* path, int64_t* room, uint32_t mtu, double target) noexcept nogil:
+cdef int send_flow(output_t* out, conn_t* conn, flow_t* flow, path_t* path, int64_t* room,
+                   uint32_t mtu, double target) noexcept nogil:
     """Segments of one flow on one path until its turn, its packets or the room end. -1: no slot is left."""
     cdef uint32_t header = header_length(path), length, size
     cdef packet_t* packet

@@ -42,6 +42,10 @@ PathEvent = (
 ANY_ADDRESS: tuple[Network, ...] = (IPv4Network("0.0.0.0/32"), IPv6Network("::/128"))
 
 
+# RFC 9001, section 4.8: CRYPTO_ERROR plus the alerts bad_certificate (42) to unknown_ca (48) of TLS
+CERTIFICATE_ALERTS = range(0x100 + 42, 0x100 + 49)
+
+
 class State(Enum):
     """Where an attempt stands."""
 
@@ -127,7 +131,7 @@ class ClientTunnel(Tunnel):
         self, socket: int, remote: Endpoint, local: Endpoint | None, data: bytes, now: float
     ) -> None:
         header = LongHeader.read(data)
-        for connection in list(self._connections.values()):
+        for connection in list(self._connections):
             if header is not None and header.destination == connection.host_cid:
                 self.receive_long(connection, data, socket, remote, local, now)
 
@@ -139,20 +143,21 @@ class ClientTunnel(Tunnel):
     def _quic_event(self, connection: MultipathConnection, event: Any, now: float) -> None:
         if connection is self.connection:
             self._winner_event(event, now)
-        elif isinstance(event, seam.HandshakeCompleted) and self.state is State.CONNECTING:
+        elif isinstance(event, multipath.PathEstablished) and self.state is State.CONNECTING:
             self._handshake_won(connection, now)
+            self._path_event(event, now)
         elif isinstance(event, seam.ConnectionTerminated):
-            self._connection_lost(connection, _describe(event))
+            self._race.lost(connection, _closed(event))
 
     def _connection_lost(self, connection: MultipathConnection, reason: str) -> None:
         if connection is self.connection:
             self._move(Input.END, events.Closed(reason))
         else:
-            self._race.lost(connection.id, reason)
+            self._race.lost(connection, events.Closed(reason))
 
     def _handshake_won(self, connection: MultipathConnection, now: float) -> None:
         self._move(Input.HANDSHAKE)
-        uplink = self._race.won(connection.id)
+        uplink = self._race.won(connection)
         for loser in self._race.attempts():
             loser.close(H3ErrorCode.H3_NO_ERROR)
             self.touch(loser)
@@ -173,15 +178,17 @@ class ClientTunnel(Tunnel):
             self._request(self._http3, now)
 
     def _terminated(self, event: seam.ConnectionTerminated) -> None:
-        reason = _describe(event)
+        closed = _closed(event)
         # The C mqvpn closes the whole connection with this code instead of sending its 403.
         if (
             not self._answered
             and self._stream_id is not None
             and event.error_code == H3ErrorCode.H3_FRAME_ERROR
         ):
-            reason = "the server closed the connection instead of answering: probably the wrong key"
-        self._move(Input.END, events.Closed(reason))
+            closed = events.Closed(
+                "the server closed the connection instead of answering: probably the wrong key"
+            )
+        self._move(Input.END, closed)
 
     def _request(self, http: http3.Http3, now: float) -> None:
         """Send the request once it may be sent (RFC 8441, section 3: not before the server's SETTINGS)."""
@@ -207,9 +214,17 @@ class ClientTunnel(Tunnel):
                 case http3.StreamAborted(error_code=code):
                     self._end(f"the server gave the tunnel up ({_h3_name(code)})", now)
         except Refused as refused:
-            self._end(str(refused), now, refused=refused.status in (401, 403))
+            self._refused(refused, now)
         except StreamError as error:
             self._end(str(error), now, code=error.code)
+
+    def _refused(self, refused: Refused, now: float) -> None:
+        if refused.status in (401, 403):
+            self._end(
+                f"the server does not accept our key ({refused.status})", now, cause=events.Cause.REFUSED
+            )
+        else:
+            self._end(f"the server refused the tunnel with status {refused.status}", now)
 
     def _session_event(self, event: connectip.Event, now: float) -> None:
         match event:
@@ -288,7 +303,7 @@ class ClientTunnel(Tunnel):
             self.add(connection)
             self.guard(connection, connection.connect_to, uplink.remote, uplink.socket, None, now)
         if self._race.over:
-            self._move(Input.END, events.Closed(self._race.reason))
+            self._move(Input.END, self._race.failure)
 
     def _send(self, capsules: bytes, *, end: bool = False) -> None:
         if self._http3 is not None and self._stream_id is not None and self.connection is not None:
@@ -296,13 +311,18 @@ class ClientTunnel(Tunnel):
             self.touch(self.connection)
 
     def _end(
-        self, reason: str, now: float, *, refused: bool = False, code: H3ErrorCode = H3ErrorCode.H3_NO_ERROR
+        self,
+        reason: str,
+        now: float,
+        *,
+        cause: events.Cause = events.Cause.LOST,
+        code: H3ErrorCode = H3ErrorCode.H3_NO_ERROR,
     ) -> None:
         for connection in (*self._race.attempts(), *([self.connection] if self.connection else [])):
             connection.close(code, reason_phrase="")
             self.touch(connection)
         if self.state is not State.CLOSED:
-            self._move(Input.END, events.Closed(reason, refused))
+            self._move(Input.END, events.Closed(reason, cause))
         self._settle(now)
 
     def _move(self, cause: Input, event: Any = None) -> None:
@@ -317,8 +337,12 @@ class ClientTunnel(Tunnel):
             self._events.append(event)
 
 
-def _describe(event: seam.ConnectionTerminated) -> str:
-    return event.reason_phrase or f"connection closed ({_h3_name(event.error_code)})"
+def _closed(event: seam.ConnectionTerminated) -> events.Closed:
+    if event.error_code in CERTIFICATE_ALERTS:
+        return events.Closed(
+            f"the server's certificate is not valid: {event.reason_phrase}", events.Cause.UNTRUSTED
+        )
+    return events.Closed(event.reason_phrase or f"connection closed ({_h3_name(event.error_code)})")
 
 
 def _h3_name(code: int) -> str:

@@ -8,6 +8,7 @@ import heapq
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from itertools import count
 from typing import Any
 
 from mqvpn.dataplane import engine as plane
@@ -35,10 +36,12 @@ class Tunnel(ABC):
     def __init__(self, engine: plane.Engine) -> None:
         self.engine = engine
         self.internal_errors = 0
-        self._connections: dict[int, MultipathConnection] = {}
-        self._touched: dict[int, MultipathConnection] = {}
-        self._deadlines: dict[int, float] = {}
-        self._heap: list[tuple[float, int]] = []
+        self._connections: dict[MultipathConnection, int] = {}  # and the number that the engine knows it by
+        self._numbers: dict[int, MultipathConnection] = {}
+        self._touched: dict[MultipathConnection, None] = {}
+        self._deadlines: dict[MultipathConnection, float] = {}
+        self._heap: list[tuple[float, int, MultipathConnection]] = []
+        self._serial = count()
         self._events: list[Any] = []
         self._short_headers: list[ShortHeader] = []
         self._packets: list[bytes] = []
@@ -53,17 +56,16 @@ class Tunnel(ABC):
     def handle_timeout(self, now: float) -> None:
         """Let every timer fire that is due."""
         while self._heap and self._heap[0][0] <= now:
-            at, number = heapq.heappop(self._heap)
-            connection = self._connections.get(number)
-            if connection is not None and self._deadlines.get(number) == at:
-                del self._deadlines[number]
+            at, _, connection = heapq.heappop(self._heap)
+            if self._deadlines.get(connection) == at:
+                del self._deadlines[connection]
                 self.guard(connection, connection.handle_timeout, now)
         self._handle_own_timeout(now)
         self._settle(now)
 
     def next_timeout(self) -> float | None:
         """When handle_timeout() wants to be called; None: no timer runs."""
-        while self._heap and self._deadlines.get(self._heap[0][1]) != self._heap[0][0]:
+        while self._heap and self._deadlines.get(self._heap[0][2]) != self._heap[0][0]:
             heapq.heappop(self._heap)
         times = [
             at for at in (self._own_timeout(), self._heap[0][0] if self._heap else None) if at is not None
@@ -91,25 +93,28 @@ class Tunnel(ABC):
         return datagrams
 
     def add(self, connection: MultipathConnection) -> None:
-        self._connections[connection.id] = connection
+        self._connections[connection] = connection.id
+        self._numbers[connection.id] = connection
         self.touch(connection)
 
     def remove(self, connection: MultipathConnection) -> None:
         """Forget a connection, here and in the engine."""
-        self._touched.pop(connection.id, None)
-        self._deadlines.pop(connection.id, None)
-        self._connections.pop(connection.id, None)
-        if not connection.terminated:
+        self._touched.pop(connection, None)
+        self._deadlines.pop(connection, None)
+        number = self._connections.pop(connection, None)
+        if number is not None:
+            del self._numbers[number]
             connection.engine_connection.close()
 
     def discard(self) -> None:
         """Forget every connection at once; what they still wanted to say is lost."""
-        for connection in list(self._connections.values()):
+        for connection in list(self._connections):
             self.remove(connection)
 
     def touch(self, connection: MultipathConnection) -> None:
         """Something was done with it: it may have something to send."""
-        self._touched[connection.id] = connection
+        if connection in self._connections:
+            self._touched[connection] = None
 
     def receive_long(
         self,
@@ -131,7 +136,9 @@ class Tunnel(ABC):
             return call(*arguments)
         except Exception as error:
             self.internal_errors += 1
-            log.warning("connection %d is closed: internal error: %r", connection.id, error)
+            log.warning(
+                "connection %s is closed: internal error: %r", self._connections.get(connection), error
+            )
             log.debug("where it happened", exc_info=True)
             self._abort(connection)
         return None
@@ -156,7 +163,7 @@ class Tunnel(ABC):
         elif kind == plane.UNREACHABLE:
             self._answer(unreachable(event[1]))
         elif kind != plane.DATAGRAM:  # those are of no registered context (RFC 9484, section 5): dropped
-            connection = self._connections.get(event[1].id)
+            connection = self._numbers.get(event[1])
             if connection is not None:
                 self.guard(connection, connection.handle_event, event, now)
 
@@ -167,27 +174,27 @@ class Tunnel(ABC):
     def _settle(self, now: float) -> None:
         """Hand on the events of touched connections, collect what they send, renew their timers."""
         while self._touched:
-            _, connection = self._touched.popitem()
-            while connection.id in self._connections:
-                event = connection.next_event()
-                if event is None:
-                    break
-                self.guard(connection, self._quic_event, connection, event, now)
-            if connection.id in self._connections:
+            connection, _ = self._touched.popitem()
+            self._drain(connection, now)
+            if connection in self._connections:
                 self._flush(connection, now)
-                self._touched.pop(connection.id, None)
+                self._touched.pop(connection, None)
+            self._drain(connection, now)  # flushing may end it
+            if connection.terminated:
+                self.remove(connection)
+
+    def _drain(self, connection: MultipathConnection, now: float) -> None:
+        while connection in self._connections and (event := connection.next_event()) is not None:
+            self.guard(connection, self._quic_event, connection, event, now)
 
     def _flush(self, connection: MultipathConnection, now: float) -> None:
         self._datagrams += self.guard(connection, connection.flush, now) or ()
-        if connection.terminated:
-            self.remove(connection)
-            return
         at = connection.next_timeout()
         if at is None:
-            self._deadlines.pop(connection.id, None)
-        elif at != self._deadlines.get(connection.id):
-            self._deadlines[connection.id] = at
-            heapq.heappush(self._heap, (at, connection.id))
+            self._deadlines.pop(connection, None)
+        elif at != self._deadlines.get(connection):
+            self._deadlines[connection] = at
+            heapq.heappush(self._heap, (at, next(self._serial), connection))
 
     @abstractmethod
     def _long_header(

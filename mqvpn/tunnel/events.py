@@ -1,8 +1,17 @@
 """What a tunnel tells its daemon, as values."""
 
 from dataclasses import dataclass
+from enum import Enum
 
 from mqvpn.wire.address import Network
+
+
+class Cause(Enum):
+    """Why a tunnel is no more, as far as it matters for whether to try again."""
+
+    LOST = "no answer, or the connection broke"
+    UNTRUSTED = "the server's certificate is not valid"
+    REFUSED = "the server does not accept our key"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +72,10 @@ class PathAnswers:
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """The client's tunnel is over or did not come up. `refused`: the server rejected our key."""
+    """The client's tunnel is over or did not come up."""
 
     reason: str
-    refused: bool = False
+    cause: Cause = Cause.LOST
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ at once.
 from dataclasses import dataclass
 
 from mqvpn.multipath.connection import MultipathConnection
+from mqvpn.tunnel.events import Closed
 from mqvpn.tunnel.paths import Uplink
 
 HEAD_START = 0.25  # seconds between two attempts
@@ -26,8 +27,8 @@ class Race:
     """Which uplink is tried when, and what came of it."""
 
     def __init__(self) -> None:
-        self.reason = "no interface can be used"
-        self._attempts: dict[int, Attempt] = {}
+        self.failure = Closed("no interface can be used")
+        self._attempts: dict[MultipathConnection, Attempt] = {}
         self._tried: set[Uplink] = set()
         self._untried: list[Uplink] = []
         self._next_at = 0.0
@@ -39,7 +40,7 @@ class Race:
 
     def attempts(self) -> list[MultipathConnection]:
         """The connections whose handshake is still open."""
-        return [attempt.connection for attempt in self._attempts.values()]
+        return list(self._attempts)
 
     def links_changed(self, uplinks: list[Uplink], now: float) -> list[MultipathConnection]:
         """These can be used now; returns the connections of attempts that no longer can."""
@@ -47,7 +48,7 @@ class Race:
         dead = [attempt for attempt in self._attempts.values() if attempt.uplink not in uplinks]
         for attempt in dead:
             self._tried.discard(attempt.uplink)
-            del self._attempts[attempt.connection.id]
+            del self._attempts[attempt.connection]
         if not self._attempts:
             self._next_at = now
         return [attempt.connection for attempt in dead]
@@ -59,25 +60,25 @@ class Race:
     def started(self, connection: MultipathConnection, uplink: Uplink, now: float) -> None:
         self._untried.remove(uplink)
         self._tried.add(uplink)
-        self._attempts[connection.id] = Attempt(connection, uplink, now + ATTEMPT_TIMEOUT)
+        self._attempts[connection] = Attempt(connection, uplink, now + ATTEMPT_TIMEOUT)
         self._next_at = now + HEAD_START
 
-    def won(self, number: int) -> Uplink:
+    def won(self, connection: MultipathConnection) -> Uplink:
         """This connection finished its handshake; the rest stay in attempts() to be closed."""
         self._untried.clear()
-        return self._attempts.pop(number).uplink
+        return self._attempts.pop(connection).uplink
 
-    def lost(self, number: int, reason: str) -> None:
+    def lost(self, connection: MultipathConnection, failure: Closed) -> None:
         """This connection failed: the next may start at once."""
-        if self._attempts.pop(number, None) is not None:
-            self.reason = reason
+        if self._attempts.pop(connection, None) is not None:
+            self.failure = failure
             self._next_at = 0.0
 
     def expired(self, now: float) -> list[MultipathConnection]:
         """The connections that had their time, already forgotten here."""
         late = [attempt for attempt in self._attempts.values() if attempt.give_up_at <= now]
         for attempt in late:
-            self.lost(attempt.connection.id, f"no answer from {_text(attempt.uplink.remote)}")
+            self.lost(attempt.connection, Closed(f"no answer from {_text(attempt.uplink.remote)}"))
         return [attempt.connection for attempt in late]
 
     def next_timeout(self) -> float | None:

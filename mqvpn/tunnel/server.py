@@ -19,6 +19,7 @@ from mqvpn.connectip.request import Scope, check, compose_refusal, compose_respo
 from mqvpn.connectip.session import Session
 from mqvpn.dataplane.engine import Engine
 from mqvpn.multipath import cids, seam
+from mqvpn.multipath import events as multipath
 from mqvpn.multipath.connection import MultipathConnection
 from mqvpn.tunnel import events, http3
 from mqvpn.tunnel.core import Endpoint, Tunnel
@@ -50,9 +51,10 @@ class ServerOptions:
 class Client:
     """One connection, and its session once there is one."""
 
+    number: int
     connection: MultipathConnection
     cids: tuple[bytes, ...]
-    http3: http3.Http3 | None = None
+    http: http3.Http3 | None = None
     stream_id: int | None = None
     session: Session = field(default_factory=Session)
     lease: Lease | None = None
@@ -73,9 +75,9 @@ class ServerTunnel(Tunnel):
         self._options = options
         self._pool = pool
         self._configuration = configuration
-        self._clients: dict[int, Client] = {}
+        self._clients: dict[MultipathConnection, Client] = {}
         self._by_cid: dict[bytes, MultipathConnection] = {}
-        self._half_open: OrderedDict[int, float] = OrderedDict()  # connection -> when it has to be done
+        self._half_open: OrderedDict[MultipathConnection, float] = OrderedDict()  # and when it must be done
 
     @property
     def clients(self) -> list[Client]:
@@ -101,12 +103,12 @@ class ServerTunnel(Tunnel):
         self._settle(now)
 
     def remove(self, connection: MultipathConnection) -> None:
-        client = self._clients.pop(connection.id, None)
+        client = self._clients.pop(connection, None)
         if client is not None:
             self._leave(client, "connection lost")
             for cid in client.cids:
                 self._by_cid.pop(cid, None)
-        self._half_open.pop(connection.id, None)
+        self._half_open.pop(connection, None)
         super().remove(connection)
 
     def _long_header(
@@ -149,9 +151,9 @@ class ServerTunnel(Tunnel):
         if not connection.handshake_started:  # it did not decrypt: as if nothing had come
             self.remove(connection)
             return
-        client = Client(connection, (header.destination, connection.host_cid))
-        self._clients[connection.id] = client
-        self._half_open[connection.id] = now + SETUP_TIMEOUT
+        client = Client(connection.id, connection, (header.destination, connection.host_cid))
+        self._clients[connection] = client
+        self._half_open[connection] = now + SETUP_TIMEOUT
         for cid in client.cids:
             self._by_cid[cid] = connection
 
@@ -162,19 +164,19 @@ class ServerTunnel(Tunnel):
             self._datagrams.append((socket, remote, local, reset))
 
     def _quic_event(self, connection: MultipathConnection, event: Any, now: float) -> None:
-        client = self._clients.get(connection.id)
+        client = self._clients.get(connection)
         if client is None:
             return
-        if isinstance(event, seam.HandshakeCompleted):
-            client.http3 = http3.Http3(connection)
+        if isinstance(event, multipath.PathEstablished) and client.http is None:
+            client.http = http3.Http3(connection)
         elif isinstance(event, seam.ConnectionTerminated):
             self._leave(client, event.reason_phrase or f"connection closed ({event.error_code:#x})")
-        elif client.http3 is not None:
-            for found in client.http3.handle_event(event):
-                self._http3_event(client, client.http3, found)
+        elif client.http is not None:
+            for found in client.http.handle_event(event):
+                self._http3_event(client, client.http, found)
 
     def _connection_lost(self, connection: MultipathConnection, reason: str) -> None:
-        client = self._clients.get(connection.id)
+        client = self._clients.get(connection)
         if client is not None:
             self._leave(client, reason)
 
@@ -194,18 +196,17 @@ class ServerTunnel(Tunnel):
                 self._leave(client, "the client gave the tunnel up")
 
     def _request(self, client: Client, http: http3.Http3, stream_id: int, headers: http3.Headers) -> None:
-        number = client.connection.id
         try:
             self._open(client, http, stream_id, headers)
         except Refused as refused:
             http.respond(stream_id, compose_refusal(refused), end=True)
-            self._events.append(events.ClientRefused(number, refused.status, refused.reason))
+            self._events.append(events.ClientRefused(client.number, refused.status, refused.reason))
             client.refusals += 1
         except StreamError as error:
             # RFC 9114, section 4.1.2: "For malformed requests, a server MAY send an HTTP response indicating
             # the error prior to closing or resetting the stream."
             http.respond(stream_id, compose_refusal(Refused(400, error.reason)), end=True)
-            self._events.append(events.ClientRefused(number, 400, error.reason))
+            self._events.append(events.ClientRefused(client.number, 400, error.reason))
             client.refusals += 1
         if client.refusals >= MAX_REFUSALS:
             client.connection.close(H3ErrorCode.H3_EXCESSIVE_LOAD, reason_phrase="too many refused requests")
@@ -227,7 +228,7 @@ class ServerTunnel(Tunnel):
         except Exhausted as exhausted:
             raise Refused(503, str(exhausted)) from exhausted
         client.user, client.stream_id = user, stream_id
-        self._half_open.pop(client.connection.id, None)
+        self._half_open.pop(client.connection, None)
         self._load(client)
         http.respond(stream_id, compose_response())
         routes = client.session.advertise(_everything(client.lease))
@@ -240,7 +241,7 @@ class ServerTunnel(Tunnel):
         plane.allow([], [(prefix.network_address.packed, prefix.prefixlen) for prefix in client.addresses])
         if client.stream_id is not None:
             plane.bind(client.stream_id // 4)
-        self._events.append(events.ClientJoined(client.connection.id, client.user, client.addresses))
+        self._events.append(events.ClientJoined(client.number, client.user, client.addresses))
 
     def _session_event(self, client: Client, http: http3.Http3, event: connectip.Event) -> None:
         if client.stream_id is None or client.lease is None:
@@ -263,20 +264,19 @@ class ServerTunnel(Tunnel):
             client.connection.engine_connection.unbind()
             client.connection.engine_connection.allow([], [])
             client.connection.close(H3ErrorCode.H3_NO_ERROR)
-        self._events.append(events.ClientLeft(client.connection.id, client.user, reason))
+        self._events.append(events.ClientLeft(client.number, client.user, reason))
 
     def _own_timeout(self) -> float | None:
         return next(iter(self._half_open.values()), None)
 
     def _handle_own_timeout(self, now: float) -> None:
         while self._half_open:
-            number, at = next(iter(self._half_open.items()))
+            connection, at = next(iter(self._half_open.items()))
             if at > now:
                 return
-            del self._half_open[number]
-            client = self._clients[number]
-            client.connection.close(H3ErrorCode.H3_REQUEST_INCOMPLETE, reason_phrase="no tunnel requested")
-            self.touch(client.connection)
+            del self._half_open[connection]
+            connection.close(H3ErrorCode.H3_REQUEST_INCOMPLETE, reason_phrase="no tunnel requested")
+            self.touch(connection)
 
 
 def _everything(lease: Lease) -> list[AddressRange]:

@@ -32,6 +32,7 @@ def exchange(
         pair.client.send_packets([udp_packet(number, port=port)])
         pair.server.send_packets([udp_packet(number, to_server=False, port=port)])
         pair.run(interval)
+    pair.run(0.2)
     received = [[number_of(packet) for packet in end.packets] for end in (pair.client, pair.server)]
     for numbers in received:
         assert len(numbers) == len(set(numbers))
