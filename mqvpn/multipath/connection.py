@@ -27,7 +27,6 @@ from mqvpn.multipath.parameters import PeerParameters, write_initial_max_path_id
 from mqvpn.multipath.path import Address, Endpoint, Path
 from mqvpn.multipath.paths import Paths
 from mqvpn.multipath.seam import (
-    CipherSuite,
     ControlConnection,
     QuicConfiguration,
     QuicConnectionError,
@@ -240,7 +239,7 @@ class MultipathConnection(ControlConnection):
 
     # Handshake
 
-    def handle_secret(self, is_send: bool, suite: CipherSuite, secret: bytes) -> None:
+    def handle_secret(self, is_send: bool, suite: int, secret: bytes) -> None:
         direction = dataplane.SEND if is_send else dataplane.RECEIVE
         self._keys[direction] = DirectionKeys(self.engine_connection, direction, suite, secret)
 

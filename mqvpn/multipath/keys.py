@@ -24,7 +24,7 @@ class Suite:
     key_size: int  # bytes, of the AEAD key and of the header protection key
 
 
-SUITES: Final = {
+SUITES: Final[dict[int, Suite]] = {
     CipherSuite.AES_128_GCM_SHA256: Suite(engine.AES_128_GCM, "sha256", 16),
     CipherSuite.AES_256_GCM_SHA384: Suite(engine.AES_256_GCM, "sha384", 32),
     CipherSuite.CHACHA20_POLY1305_SHA256: Suite(engine.CHACHA20_POLY1305, "sha256", 32),
@@ -46,9 +46,7 @@ def expand_label(hash_name: str, secret: bytes, label: str, length: int) -> byte
 class DirectionKeys:
     """The keys of one direction, SEND or RECEIVE."""
 
-    def __init__(
-        self, connection: engine.Connection, direction: int, suite: CipherSuite, secret: bytes
-    ) -> None:
+    def __init__(self, connection: engine.Connection, direction: int, suite: int, secret: bytes) -> None:
         """Install generations 0 and 1 of the traffic secret that TLS gave."""
         self._connection = connection
         self._direction = direction

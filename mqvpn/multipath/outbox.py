@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from mqvpn.dataplane.engine import ANY_PATH, Connection
-from mqvpn.multipath.standin import Delivered
+from mqvpn.multipath.seam import Delivered
 
 # Fits into a UDP payload of 1200 bytes beside a short header with a 20-byte connection ID and the AEAD tag.
 PACKET_FRAMES: Final = 1150

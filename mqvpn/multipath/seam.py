@@ -31,11 +31,11 @@ from aioquic.quic.packet import (
     QuicTransportParameters,
     pull_quic_transport_parameters,
 )
-from aioquic.quic.packet_builder import QuicPacketBuilderStop
+from aioquic.quic.packet_builder import QuicDeliveryState, QuicPacketBuilderStop
 from aioquic.quic.stream import QuicStream
 from aioquic.tls import CipherSuite
 
-from mqvpn.multipath.standin import Delivered, FrameBuilder, SecretPair
+from mqvpn.multipath.standin import SecretPair
 from mqvpn.wire.buffer import DecodeError, Reader
 from mqvpn.wire.frame import TransportErrorCode
 
@@ -44,6 +44,7 @@ __all__ = [
     "CipherSuite",
     "ConnectionTerminated",
     "ControlConnection",
+    "Delivered",
     "QuicConfiguration",
     "QuicConnectionError",
     "QuicEvent",
@@ -51,6 +52,8 @@ __all__ = [
     "QuicProtocolVersion",
     "QuicTransportParameters",
 ]
+
+Delivered = Callable[[bool], None]  # called once: True when acknowledged, False when lost
 
 WINDOW: Final = 1 << 20  # bytes a peer may send ahead, on one stream and on all together
 MAX_STREAMS: Final = 8  # streams of each kind that a peer may have open
@@ -69,6 +72,47 @@ class Arrival:
 FrameHandler = Callable[[Arrival, Reader], None]  # with the fields behind the frame type
 
 
+class FrameBuilder:
+    """Stands in for QuicPacketBuilder: collects frames and their delivery handlers, makes no packet."""
+
+    packet_number = 0
+    quic_logger_frames: list[Any] | None = None
+
+    def __init__(self, size: int) -> None:
+        self._buffer = Buffer(capacity=size)
+        self._handlers: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
+
+    @property
+    def remaining_buffer_space(self) -> int:
+        return self._buffer.capacity - self._buffer.tell()
+
+    remaining_flight_space = remaining_buffer_space
+
+    @property
+    def frames(self) -> bytes:
+        return self._buffer.data
+
+    def start_frame(
+        self,
+        frame_type: int,
+        capacity: int = 1,
+        handler: Callable[..., None] | None = None,
+        handler_args: Any = (),
+    ) -> Buffer:
+        if self.remaining_buffer_space < capacity:
+            raise QuicPacketBuilderStop
+        self._buffer.push_uint_var(frame_type)
+        if handler is not None:
+            self._handlers.append((handler, tuple(handler_args)))
+        return self._buffer
+
+    def delivered(self, acked: bool) -> None:
+        """Tell aioquic what became of these frames."""
+        state = QuicDeliveryState.ACKED if acked else QuicDeliveryState.LOST
+        for handler, arguments in self._handlers:
+            handler(state, *arguments)
+
+
 class ControlConnection(QuicConnection, ABC):
     """A QuicConnection reduced to the handshake, streams and their control frames."""
 
@@ -81,7 +125,7 @@ class ControlConnection(QuicConnection, ABC):
         self._frames_path = 0
 
     @abstractmethod
-    def handle_secret(self, is_send: bool, suite: CipherSuite, secret: bytes) -> None:
+    def handle_secret(self, is_send: bool, suite: int, secret: bytes) -> None:
         """Take a 1-RTT traffic secret."""
 
     @abstractmethod

@@ -9,8 +9,7 @@ from aioquic.quic.connection import QuicConnection
 from aioquic.quic.packet_builder import QuicPacketBuilder
 
 from mqvpn.multipath.connection import MultipathConnection
-from mqvpn.multipath.seam import WINDOW, ControlConnection
-from mqvpn.multipath.standin import FrameBuilder
+from mqvpn.multipath.seam import WINDOW, ControlConnection, FrameBuilder
 from tests.sim.pair import Pair
 
 ATTRIBUTES = {
