@@ -1,0 +1,40 @@
+"""The statistics file is replaced whole, and a path that cannot be written is said once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from mqvpn.daemon.stats import VARIABLE, report, write
+from mqvpn.system.notify import Notifier
+
+
+def test_write_replaces_the_file(tmp_path: Path) -> None:
+    path = str(tmp_path / "stats.json")
+    for state in ("connecting", "up"):
+        assert write(path, {"state": state}) == path
+        assert json.loads(Path(path).read_text()) == {"state": state}
+    assert list(tmp_path.iterdir()) == [Path(path)]
+
+
+def test_an_unwritable_path_is_given_up(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert write(str(tmp_path / "no" / "stats.json"), {}) is None
+    assert "no statistics in" in caplog.text
+
+
+def test_report_writes_again_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "stats.json"
+    monkeypatch.setenv(VARIABLE, str(path))
+    monkeypatch.setattr("mqvpn.daemon.stats.INTERVAL", 0.01)
+    counts = iter(range(1000))
+
+    async def watch() -> None:
+        task = asyncio.create_task(report(Notifier(), lambda: {"n": next(counts)}, lambda: "up"))
+        await asyncio.sleep(0.1)
+        task.cancel()
+
+    asyncio.run(watch())
+    assert json.loads(path.read_text())["n"] >= 2

@@ -1,0 +1,213 @@
+"""ClientTunnel against a real ServerTunnel in memory: coming up, being refused, losing paths."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network, ip_network
+from pathlib import Path
+
+import pytest
+
+from mqvpn.tunnel import client as module
+from mqvpn.tunnel import events
+from mqvpn.tunnel.client import TRANSITIONS, ClientTunnel, Input, State
+from mqvpn.tunnel.paths import Uplink
+from tests.tunnel.pair import SERVER, End, Network, is_up
+from tests.wire.packets import ipv4, ipv6
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Network:
+    return Network(tmp_path)
+
+
+def tunnel(end: End) -> ClientTunnel:
+    assert isinstance(end.tunnel, ClientTunnel)
+    return end.tunnel
+
+
+def paths(end: End) -> set[str]:
+    """The interfaces whose path came up and was not closed since."""
+    up: dict[int, str] = {}
+    for event in end.events:
+        if isinstance(event, events.PathUp):
+            up[event.path_id] = event.interface
+        elif isinstance(event, events.PathDown):
+            up.pop(event.path_id, None)
+    return set(up.values())
+
+
+def test_comes_up_with_addresses_of_both_versions(network: Network) -> None:
+    client = network.client()
+    network.start(client)
+    assert network.run_until(lambda: is_up(client), 1)
+    [up] = client.of(events.TunnelUp)
+    assert up.addresses == (ip_network("10.0.0.2/32"), ip_network("fd00::2/128"))
+    assert up.interface == "eth0"
+    assert up.mtu >= 1280
+    assert tunnel(client).state is State.UP
+
+
+def test_packets_pass_both_ways(network: Network) -> None:
+    client = network.client()
+    network.start(client)
+    network.run_until(lambda: is_up(client))
+    ping, pong = (
+        ipv4(source="10.0.0.2", destination="10.0.0.1"),
+        ipv6(destination="fd00::2", source="fd00::1"),
+    )
+    network.from_tun(client, ping)
+    network.from_tun(network.server, pong)
+    network.run(0.5)
+    assert [packet[12:20] for packet in network.server.packets] == [ping[12:20]]
+    assert [packet[8:40] for packet in client.packets] == [pong[8:40]]
+
+
+def test_every_interface_gets_a_path(network: Network) -> None:
+    client = network.client(links=3)
+    network.start(client)
+    assert network.run_until(lambda: paths(client) == {"eth0", "eth1", "eth2"}, 3)
+
+
+def test_a_dead_first_interface_costs_a_quarter_of_a_second(network: Network) -> None:
+    client = network.client(links=2)
+    network.dead.add(client.address)
+    network.start(client)
+    assert network.run_until(lambda: is_up(client), 1)
+    assert client.of(events.TunnelUp)[0].interface == "eth1"
+    assert paths(client) == {"eth1"}
+    network.dead.clear()
+    assert network.run_until(lambda: paths(client) == {"eth0", "eth1"}, 10)
+
+
+def test_losers_of_the_race_are_closed(network: Network) -> None:
+    client = network.client(links=2)
+    network.dead.add(client.address)
+    network.start(client)
+    network.run_until(lambda: is_up(client))
+    network.dead.clear()
+    network.run(15)
+    assert len(client.tunnel._connections) == 1
+    assert len(network.server.tunnel._connections) == 1
+
+
+def test_nobody_answers(network: Network) -> None:
+    client = network.client()
+    network.dead.add(client.address)
+    network.start(client)
+    assert network.run_until(lambda: bool(client.of(events.Closed)), 15)
+    assert client.of(events.Closed) == [events.Closed("no answer from 192.0.2.1:4433")]
+
+
+def test_no_interface_at_all(network: Network) -> None:
+    client = network.client(links=0)
+    network.start(client)
+    assert client.of(events.Closed) == [events.Closed("no interface can be used")]
+
+
+def test_a_wrong_key_is_refused(network: Network) -> None:
+    client = network.client(key=b"a guess")
+    network.start(client)
+    assert network.run_until(lambda: bool(client.of(events.Closed)), 2)
+    [closed] = client.of(events.Closed)
+    assert closed.cause is events.Cause.REFUSED
+    assert network.server.of(events.ClientRefused)[0].status == 403
+    assert network.server.of(events.ClientJoined) == []
+
+
+def test_a_certificate_nobody_vouches_for(network: Network) -> None:
+    client = network.client(trusts=False)
+    network.start(client)
+    assert network.run_until(lambda: bool(client.of(events.Closed)), 2)
+    assert client.of(events.Closed)[0].cause is events.Cause.UNTRUSTED
+
+
+def test_a_full_server_is_no_reason_to_give_up(tmp_path: Path) -> None:
+    network = Network(tmp_path, network=IPv4Network("10.0.0.0/30"), network6=None)
+    first, second = network.client(), network.client()
+    network.start(first, second)
+    assert network.run_until(lambda: bool(first.of(events.Closed) or second.of(events.Closed)), 2)
+    [closed] = first.of(events.Closed) + second.of(events.Closed)
+    assert closed.cause is events.Cause.LOST
+    assert "503" in closed.reason
+
+
+def test_an_interface_that_goes_is_abandoned_and_comes_back(network: Network) -> None:
+    client = network.client(links=2)
+    network.start(client)
+    network.run_until(lambda: paths(client) == {"eth0", "eth1"})
+    tunnel(client).handle_link("eth0", (), network.now)
+    network.settle(client)
+    network.run(0.2)
+    assert paths(client) == {"eth1"}
+    network.from_tun(client, ipv4(source="10.0.0.2", destination="10.0.0.1"))
+    network.run(0.2)
+    assert network.server.packets
+    tunnel(client).handle_link("eth0", (Uplink("eth0", 0, SERVER),), network.now)
+    network.settle(client)
+    assert network.run_until(lambda: paths(client) == {"eth0", "eth1"}, 1)
+
+
+def test_the_last_path_is_kept_when_its_interface_goes(network: Network) -> None:
+    client = network.client()
+    network.start(client)
+    network.run_until(lambda: is_up(client))
+    tunnel(client).handle_link("eth0", (), network.now)
+    network.settle(client)
+    network.run(1)
+    assert paths(client) == {"eth0"}
+    assert tunnel(client).state is State.UP
+
+
+def test_closing_tells_the_server(network: Network) -> None:
+    client = network.client()
+    network.start(client)
+    network.run_until(lambda: is_up(client))
+    tunnel(client).close(network.now)
+    network.settle(client)
+    network.run(0.1)
+    assert [type(event) for event in network.server.events] == [events.ClientJoined, events.ClientLeft]
+    assert network.pool.in_use == 0
+
+
+def test_the_server_stops(network: Network) -> None:
+    client = network.client()
+    network.start(client)
+    network.run_until(lambda: is_up(client))
+    network.server.tunnel.close(network.now)  # type: ignore[attr-defined]
+    network.settle(network.server)
+    assert network.run_until(lambda: bool(client.of(events.Closed)), 1)
+    assert client.of(events.Closed)[0].cause is events.Cause.LOST
+
+
+def test_an_idle_tunnel_stays(network: Network) -> None:
+    client = network.client(links=2)
+    network.start(client)
+    network.run_until(lambda: is_up(client))
+    network.run(600)
+    assert tunnel(client).state is State.UP
+    assert paths(client) == {"eth0", "eth1"}
+
+
+def test_without_an_address_it_asks_and_then_gives_up(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that answers 200 and assigns nothing unprompted."""
+    asked: list[bytes] = []
+    monkeypatch.setattr(module.ClientTunnel, "_addresses", lambda *_: None)
+    client = network.client()
+    network.start(client)
+    original = tunnel(client)._session.request_addresses
+    monkeypatch.setattr(
+        tunnel(client)._session, "request_addresses", lambda wanted: asked.append(b"") or original(wanted)
+    )
+    assert network.run_until(lambda: bool(client.of(events.Closed)), 15)
+    assert client.of(events.Closed)[0].reason == "no answer to the tunnel request"
+    assert len(asked) == 1
+
+
+def test_transitions() -> None:
+    """Every state ends, nothing leaves CLOSED, and nothing else is legal."""
+    for state in State:
+        after = {TRANSITIONS.get((state, cause)) for cause in Input}
+        assert (State.CLOSED in after) == (state is not State.CLOSED)
+    assert len(TRANSITIONS) == 5
