@@ -289,6 +289,7 @@ class MultipathConnection(ControlConnection):
             self._open_first(self._address, now)
         if self.handshake_confirmed and self._opened and not self._started:
             self._started = True
+            self.release_handshake()
             if self.multipath:
                 self._limits.extend()
             self._paths.prober.prove(self._paths.table[0])

@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, cast
 
 from aioquic import tls
@@ -31,11 +32,11 @@ from aioquic.quic.packet import (
     QuicTransportParameters,
     pull_quic_transport_parameters,
 )
-from aioquic.quic.packet_builder import QuicDeliveryState, QuicPacketBuilderStop
+from aioquic.quic.packet_builder import QuicDeliveryState
 from aioquic.quic.stream import QuicStream
 from aioquic.tls import CipherSuite
 
-from mqvpn.multipath.standin import SecretPair
+from mqvpn.multipath.standin import BuilderFull, Deliveries, FrameBuilder, SecretPair
 from mqvpn.wire.buffer import DecodeError, Reader
 from mqvpn.wire.frame import TransportErrorCode
 
@@ -57,6 +58,8 @@ Delivered = Callable[[bool], None]  # called once: True when acknowledged, False
 
 WINDOW: Final = 1 << 20  # bytes a peer may send ahead, on one stream and on all together
 MAX_STREAMS: Final = 8  # streams of each kind that a peer may have open
+ONE_RTT_ONLY: Final = EPOCHS("1")
+SHARED_EPOCHS: Final[dict[frozenset[tls.Epoch], frozenset[tls.Epoch]]] = {}
 STREAM_FRAME_ROOM: Final = 32  # do not start a STREAM frame with less space: aioquic 1.2.0 could lose a FIN
 
 
@@ -72,47 +75,6 @@ class Arrival:
 FrameHandler = Callable[[Arrival, Reader], None]  # with the fields behind the frame type
 
 
-class FrameBuilder:
-    """Stands in for QuicPacketBuilder: collects frames and their delivery handlers, makes no packet."""
-
-    packet_number = 0
-    quic_logger_frames: list[Any] | None = None
-
-    def __init__(self, size: int) -> None:
-        self._buffer = Buffer(capacity=size)
-        self._handlers: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
-
-    @property
-    def remaining_buffer_space(self) -> int:
-        return self._buffer.capacity - self._buffer.tell()
-
-    remaining_flight_space = remaining_buffer_space
-
-    @property
-    def frames(self) -> bytes:
-        return self._buffer.data
-
-    def start_frame(
-        self,
-        frame_type: int,
-        capacity: int = 1,
-        handler: Callable[..., None] | None = None,
-        handler_args: Any = (),
-    ) -> Buffer:
-        if self.remaining_buffer_space < capacity:
-            raise QuicPacketBuilderStop
-        self._buffer.push_uint_var(frame_type)
-        if handler is not None:
-            self._handlers.append((handler, tuple(handler_args)))
-        return self._buffer
-
-    def delivered(self, acked: bool) -> None:
-        """Tell aioquic what became of these frames."""
-        state = QuicDeliveryState.ACKED if acked else QuicDeliveryState.LOST
-        for handler, arguments in self._handlers:
-            handler(state, *arguments)
-
-
 class ControlConnection(QuicConnection, ABC):
     """A QuicConnection reduced to the handshake, streams and their control frames."""
 
@@ -122,7 +84,11 @@ class ControlConnection(QuicConnection, ABC):
             limit.value = limit.sent = MAX_STREAMS
         if not self._is_client:
             self._host_cids[0].stateless_reset_token = reset_token(self.host_cid)
-        self._frames_path = 0
+        self._frames_path = 0  # of the packet whose frames are being handled
+        self._has_news = True  # perhaps there are control frames to send
+        handlers = vars(self)["_QuicConnection__frame_handlers"]
+        for number, (handler, epochs) in handlers.items():  # 43 sets for each connection otherwise
+            handlers[number] = (handler, SHARED_EPOCHS.setdefault(epochs, epochs))
 
     @abstractmethod
     def handle_secret(self, is_send: bool, suite: int, secret: bytes) -> None:
@@ -206,6 +172,28 @@ class ControlConnection(QuicConnection, ABC):
         self._close_at = math.inf
         self.handle_timer(now)
 
+    def release_handshake(self) -> None:
+        """Free what only the handshake needed: TLS says nothing more."""
+        self._crypto_buffers.clear()
+
+    # What the application sends
+
+    def send_stream_data(self, stream_id: int, data: bytes, end_stream: bool = False) -> None:
+        self._has_news = True
+        super().send_stream_data(stream_id, data, end_stream)
+
+    def reset_stream(self, stream_id: int, error_code: int) -> None:
+        self._has_news = True
+        super().reset_stream(stream_id, error_code)
+
+    def stop_stream(self, stream_id: int, error_code: int) -> None:
+        self._has_news = True
+        super().stop_stream(stream_id, error_code)
+
+    def send_ping(self, uid: int) -> None:
+        self._has_news = True
+        super().send_ping(uid)
+
     # Closing
 
     @property
@@ -268,25 +256,36 @@ class ControlConnection(QuicConnection, ABC):
                 ) from error
             buffer.seek(start + source.position)
 
-        vars(self)["_QuicConnection__frame_handlers"][number] = (adapter, EPOCHS("1"))
+        vars(self)["_QuicConnection__frame_handlers"][number] = (adapter, ONE_RTT_ONLY)
 
     def handle_frames(self, path_id: int, frames: bytes, now: float) -> None:
         """Handle the frames of a 1-RTT packet; raises QuicConnectionError."""
         if self._state in END_STATES:
             return
         self._frames_path = path_id
+        self._has_news = True
         path = self._network_paths[0]
         context = QuicReceiveContext(tls.Epoch.ONE_RTT, self.host_cid, path, None, now, self._version)
         self._payload_received(context, frames)
 
     def next_control_frames(self, size: int) -> tuple[bytes, Delivered] | None:
         """Return frames for one packet of at most `size` bytes, and what to call when its fate is known."""
-        if not self._handshake_complete or self._state in END_STATES:
+        if not self._has_news or not self._handshake_complete or self._state in END_STATES:
             return None
         builder = FrameBuilder(size)
-        with suppress(QuicPacketBuilderStop):
+        with suppress(BuilderFull):
             self._write_control(builder)
-        return (builder.frames, builder.delivered) if builder.frames else None
+        if not builder.frames:
+            self._has_news = False
+            return None
+        return bytes(builder.frames), partial(self._delivered, builder.handlers)
+
+    def _delivered(self, handlers: Deliveries, acked: bool) -> None:
+        """Tell aioquic what became of the frames of a packet."""
+        self._has_news = True
+        state = QuicDeliveryState.ACKED if acked else QuicDeliveryState.LOST
+        for handler, arguments in handlers:
+            handler(state, *arguments)
 
     def _write_control(self, builder: Any) -> None:
         """What is left of aioquic's _write_application."""
@@ -313,7 +312,7 @@ class ControlConnection(QuicConnection, ABC):
 
     def _write_stream(self, builder: Any, stream: QuicStream) -> None:
         if builder.remaining_buffer_space < STREAM_FRAME_ROOM:
-            raise QuicPacketBuilderStop
+            raise BuilderFull
         if stream.receiver.stop_pending:
             self._write_stop_sending_frame(builder, stream)
         if stream.sender.reset_pending:

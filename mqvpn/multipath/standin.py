@@ -1,15 +1,20 @@
-"""What stands in for aioquic's crypto pair of 1-RTT packets.
+"""What stands in for objects of aioquic so that its 1-RTT packet layer never runs.
 
-It hands the traffic secrets over and is never valid: aioquic then neither builds nor opens a 1-RTT packet.
+The crypto pair of that epoch hands the secrets over and is never valid: aioquic then neither builds nor opens
+a 1-RTT packet. The builder takes the frames that aioquic's writers make for such packets.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any, Self
+
+from mqvpn.wire.buffer import Writer
 
 SecretHandler = Callable[[bool, int, bytes], None]  # is it for sending?, TLS cipher suite, secret
+Deliveries = list[tuple[Callable[..., None], Sequence[Any]]]  # what to call when frames arrived or got lost
 
 
 class SecretSink:
-    """Stands in for aioquic's CryptoContext of one direction of 1-RTT."""
+    """Stands in for the CryptoContext of one direction."""
 
     def __init__(self, is_send: bool, handler: SecretHandler) -> None:
         self._is_send = is_send
@@ -23,7 +28,7 @@ class SecretSink:
 
 
 class SecretPair:
-    """Stands in for aioquic's CryptoPair of 1-RTT: never valid, so aioquic builds no such packet."""
+    """Stands in for the CryptoPair of 1-RTT packets."""
 
     aead_tag_size = 16
 
@@ -33,3 +38,51 @@ class SecretPair:
 
     def teardown(self) -> None:
         """The engine owns the keys: nothing to forget here."""
+
+
+class BuilderFull(Exception):
+    """The next frame does not fit any more."""
+
+
+class FrameBuilder:
+    """Stands in for QuicPacketBuilder, and for the Buffer that its start_frame() returns."""
+
+    packet_number = 0
+    quic_logger_frames: list[Any] | None = None
+
+    def __init__(self, size: int) -> None:
+        """size: how many bytes of frames there may be."""
+        self._size = size
+        self.frames = bytearray()
+        self.handlers: Deliveries = []
+
+    @property
+    def remaining_buffer_space(self) -> int:
+        return self._size - len(self.frames)
+
+    remaining_flight_space = remaining_buffer_space
+
+    def start_frame(
+        self,
+        frame_type: int,
+        capacity: int = 1,
+        handler: Callable[..., None] | None = None,
+        handler_args: Sequence[Any] = (),
+    ) -> Self:
+        if self.remaining_buffer_space < capacity:
+            raise BuilderFull
+        self.push_uint_var(frame_type)
+        if handler is not None:
+            self.handlers.append((handler, handler_args))
+        return self
+
+    def push_uint_var(self, value: int) -> None:
+        out = Writer()
+        out.varint(value)
+        self.frames += bytes(out)
+
+    def push_uint16(self, value: int) -> None:
+        self.frames += value.to_bytes(2)
+
+    def push_bytes(self, data: bytes) -> None:
+        self.frames += data
