@@ -2,6 +2,8 @@
 """A connection's face to Python: keys, connection IDs, paths, the bound request stream, control frames."""
 from collections import namedtuple
 
+cimport cython
+
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memset
@@ -82,6 +84,7 @@ cdef void unlink_ready(core_t* core, conn_t* conn) noexcept:
         core.ready_last = previous
 
 
+@cython.no_gc_clear             # __dealloc__ needs the engine, in whatever order a cycle is collected
 cdef class Connection:
     def __cinit__(self, Engine engine, *, bint is_client):
         self.engine = engine
