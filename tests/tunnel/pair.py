@@ -124,13 +124,15 @@ class Network:
 
     def run_until(self, condition: Callable[[], bool], limit: float = 30.0) -> bool:
         """Let virtual time pass until the condition holds; False: it did not within `limit` seconds."""
-        end_at = self.now + limit
+        end_at, turns = self.now + limit, 0
         while not condition():
             times = [end.next_timeout() for end in self.ends] + [self._flying[0][0] if self._flying else None]
-            at = min((at for at in times if at is not None), default=end_at)
-            if at > end_at:
+            at = min((at for at in times if at is not None), default=None)
+            if at is None or at > end_at:
                 self.now = end_at
                 return condition()
+            turns = 0 if at > self.now else turns + 1
+            assert turns < 1000, "a timer is due for ever"
             self.now = max(self.now, at)
             self._deliver()
             for end in self.ends:

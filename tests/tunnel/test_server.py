@@ -210,6 +210,7 @@ def test_capsules_that_break_the_rules_end_the_session_alone(network: Network) -
     bad.tunnel.touch(bad.tunnel.connection)  # type: ignore[attr-defined]
     network.settle(bad)
     network.run_until(lambda: bool(network.server.of(events.ClientLeft)), 1)
+    network.run(0.1)
     assert H3ErrorCode.H3_MESSAGE_ERROR.name in network.server.of(events.ClientLeft)[0].reason
     assert bad.of(events.Closed)
     network.from_tun(good, ipv4(source=str(good.of(events.TunnelUp)[0].addresses[0][0])))
@@ -240,7 +241,7 @@ def test_half_open_connections_are_limited(network: Network, monkeypatch: pytest
     assert server(network).half_open == 2
 
 
-def test_an_exception_ends_its_connection_only(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_exception_ends_its_connection_only(network: Network) -> None:
     bad, good = network.client(), network.client()
     network.start(bad, good)
     network.run_until(lambda: is_up(bad) and is_up(good))
@@ -250,8 +251,7 @@ def test_an_exception_ends_its_connection_only(network: Network, monkeypatch: py
     def fail(*_: object) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(victim, "handle_timeout", fail)
-    tunnel.guard(victim, victim.handle_timeout, network.now)
+    tunnel.guard(victim, fail, network.now)
     tunnel.handle_events(network.now)
     network.settle(network.server)
     network.run(0.5)
