@@ -50,10 +50,6 @@ STATUSES = {
 def run(settings: ClientSettings) -> int:
     """Run the client until a signal or a failure ends it; returns the exit status."""
     log_to_stderr(settings.log_level)
-    if settings.insecure:
-        log.warning(
-            "the server's certificate is not verified: anybody on the way can read and change traffic"
-        )
     try:
         return asyncio.run(_serve(settings))
     except OperationFailed as error:

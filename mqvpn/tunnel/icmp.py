@@ -13,17 +13,25 @@ from mqvpn.wire.buffer import DecodeError
 
 def packet_too_big(packet: bytes, mtu: int) -> bytes | None:
     """Return the answer to a packet larger than `mtu` bytes; None where none may be sent."""
-    return _from_destination(packet, lambda source: ip.packet_too_big(packet, mtu, source))
+    return _from_destination(packet, lambda whole, source: ip.packet_too_big(whole, mtu, source))
 
 
 def unreachable(packet: bytes) -> bytes | None:
     """Return the answer to a packet that no session takes; None where none may be sent."""
-    return _from_destination(packet, lambda source: ip.no_route(packet, source))
+    return _from_destination(packet, ip.no_route)
 
 
-def _from_destination(packet: bytes, build: Callable[[Address], bytes | None]) -> bytes | None:
+def _from_destination(packet: bytes, build: Callable[[bytes, Address], bytes | None]) -> bytes | None:
+    whole = packet.ljust(_length(packet), b"\0")
     try:
-        destination = ip.IpHeader.read(packet).destination
+        destination = ip.IpHeader.read(whole).destination
     except DecodeError:
         return None
-    return None if destination.is_multicast else build(destination)
+    return None if destination.is_multicast else build(whole, destination)
+
+
+def _length(packet: bytes) -> int:
+    """What the header says: the engine hands over as much of a packet as an ICMP error may quote, not all."""
+    if packet[:1] >= b"\x60":
+        return 40 + int.from_bytes(packet[4:6])
+    return int.from_bytes(packet[2:4])

@@ -170,7 +170,7 @@ class ServerTunnel(Tunnel):
         if isinstance(event, multipath.PathEstablished) and client.http is None:
             client.http = http3.Http3(connection)
         elif isinstance(event, seam.ConnectionTerminated):
-            self._leave(client, event.reason_phrase or f"connection closed ({event.error_code:#x})")
+            self._leave(client, event.reason_phrase or "the client closed the connection")
         elif client.http is not None:
             for found in client.http.handle_event(event):
                 self._http3_event(client, client.http, found)

@@ -62,6 +62,16 @@ def test_packets_pass_both_ways(network: Network) -> None:
     assert [packet[8:40] for packet in client.packets] == [pong[8:40]]
 
 
+def test_a_packet_that_is_too_big_is_answered(network: Network) -> None:
+    client = network.client()
+    network.start(client)
+    network.run_until(lambda: is_up(client))
+    network.from_tun(client, ipv4(bytes(1480), source="10.0.0.2", destination="10.0.0.1"))
+    network.run(0.1)
+    assert network.server.packets == []
+    assert len(client.answers) == 1
+
+
 def test_every_interface_gets_a_path(network: Network) -> None:
     client = network.client(links=3)
     network.start(client)

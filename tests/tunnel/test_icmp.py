@@ -26,6 +26,13 @@ def test_the_mtu_is_told() -> None:
     assert int.from_bytes(answer[26:28]) == 1368
 
 
+@pytest.mark.parametrize("packet", [ipv4(bytes(1480)), ipv6(bytes(1460))], ids=["IPv4", "IPv6"])
+def test_a_packet_cut_short_by_the_engine(packet: bytes) -> None:
+    answer = packet_too_big(packet[:1300], 1368)
+    assert answer is not None
+    assert answer == packet_too_big(packet, 1368)
+
+
 @pytest.mark.parametrize(
     "packet", [b"", b"\x45", ipv4(destination="224.0.0.251"), ipv6(destination="ff02::1")]
 )
