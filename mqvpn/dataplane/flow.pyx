@@ -49,7 +49,7 @@ cdef uint64_t flow_key(const packet_t* packet) noexcept nogil:
     if not headers_read(p, packet.length, &headers):
         return h
     h = mix(h, headers.protocol)
-    if not headers.fragment and (headers.protocol == 6 or headers.protocol == 17) and headers.length > headers.ip_length:
+    if not headers.fragment and headers.protocol in (6, 17) and headers.length > headers.ip_length:
         h = mix(h, <uint64_t>load16(p + headers.ip_length) << 16 | load16(p + headers.ip_length + 2))
     return h
 

@@ -10,6 +10,11 @@ cdef enum sent_state:
     SENT_NONE = 0                   # not ack-eliciting, acked or given up
     SENT_FLYING = 1                 # ack-eliciting and in flight
 
+cdef enum sent_kind:
+    ACK_ONLY = 0                    # not ack-eliciting
+    CONTROL_ONLY = 1                # frames for Python, probes: too few to tell a path's rate
+    BULK = 2                        # IP packets
+
 cdef struct sent_t:
     double time
     double delivered_at             # for the rate sample: when and how much had been delivered at sending
@@ -47,7 +52,7 @@ ctypedef void (*token_f)(void* owner, uint32_t token, bint acked) noexcept nogil
 cdef int recovery_reset(recovery_t* r, uint32_t segment) noexcept nogil
 cdef void recovery_clear(recovery_t* r) noexcept nogil
 cdef void recovery_restart(recovery_t* r, uint32_t segment) noexcept nogil
-cdef bint recovery_sent(recovery_t* r, uint16_t size, bint eliciting, uint32_t token, double now) noexcept nogil
+cdef bint recovery_sent(recovery_t* r, uint16_t size, sent_kind kind, uint32_t token, double now) noexcept nogil
 cdef int recovery_acked(recovery_t* r, uint64_t low, uint64_t high, double now, token_f tell,
                         void* owner) noexcept nogil
 cdef void recovery_sample(recovery_t* r, double rtt, double ack_delay) noexcept nogil

@@ -60,7 +60,7 @@ cdef bint grow(recovery_t* r) noexcept nogil:
     return True
 
 
-cdef bint recovery_sent(recovery_t* r, uint16_t size, bint eliciting, uint32_t token, double now) noexcept nogil:
+cdef bint recovery_sent(recovery_t* r, uint16_t size, sent_kind kind, uint32_t token, double now) noexcept nogil:
     """Take the next packet number for a packet of size bytes; False when the ring can grow no more."""
     cdef sent_t* s
     if r.next - r.base >= r.capacity and not grow(r):
@@ -71,7 +71,7 @@ cdef bint recovery_sent(recovery_t* r, uint16_t size, bint eliciting, uint32_t t
     s.size = size
     s.token = token
     s.delivered = r.delivered
-    if not eliciting:                       # nothing waits for it
+    if kind == ACK_ONLY:                    # nothing waits for it
         s.state = SENT_NONE
         advance(r)
         return True
@@ -81,7 +81,7 @@ cdef bint recovery_sent(recovery_t* r, uint16_t size, bint eliciting, uint32_t t
     s.state = SENT_FLYING
     r.flying += 1
     r.in_flight += size
-    s.full = r.in_flight + 4 * r.cc.segment >= r.cc.cwnd
+    s.full = kind == BULK and r.in_flight + 4 * r.cc.segment >= r.cc.cwnd
     r.last_eliciting = now
     return True
 

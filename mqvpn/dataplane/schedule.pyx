@@ -13,10 +13,10 @@ from mqvpn.dataplane.state cimport ANY, PATHS, WLB, conn_t, path_t
 
 cdef double LOAD_STEP = 0.1         # the load of the paths is counted anew this often, seconds
 cdef double ACTIVE = 0.5            # a flow that sent within this time counts
-cdef double STAY = 1.0              # a flow that cannot pause is looked at again this often
+cdef double STAY = 0.3              # a flow that cannot pause is looked at again this often
 cdef double BETTER = 1.5            # how much more another path must give before such a flow moves
 cdef double FLOWLET = 0.010         # shortest pause that counts as a gap
-cdef double BULK = 0.02             # share of all paths' capacity that makes a flow count as a whole one
+cdef double WHOLE = 0.02             # share of all paths' capacity that makes a flow count as a whole one
 cdef double FOREVER = 1e30
 
 
@@ -58,8 +58,12 @@ cdef inline double rtt_of(const path_t* path) noexcept nogil:
 
 
 cdef inline double capacity_of(const path_t* path) noexcept nogil:
-    """Bytes per second: what it delivered at best lately, or its window per RTT where that promises more."""
-    cdef double window = path.sent.cc.cwnd / rtt_of(path)
+    """Bytes per second: what it delivered at best lately, or its window per RTT where that promises more (the window
+    that slow start aims at, if a failure made it small)."""
+    cdef double window = path.sent.cc.cwnd
+    if window < path.sent.cc.ssthresh < FOREVER:
+        window = path.sent.cc.ssthresh
+    window /= rtt_of(path)
     return window if window > path.sent.rate else path.sent.rate
 
 
@@ -78,7 +82,7 @@ cdef inline double weight_of(const conn_t* conn, const flow_t* flow) noexcept no
     cdef double weight
     if flow.rate == 0.0:
         return 1.0
-    weight = flow.rate / (BULK * conn.capacity)
+    weight = flow.rate / (WHOLE * conn.capacity)
     return 1.0 if weight > 1.0 else weight
 
 
@@ -100,15 +104,32 @@ cdef void count_load(conn_t* conn, const choice_t* choice, double now) noexcept 
             flow = flow.chain
 
 
+cdef inline bint unexplored(const path_t* path) noexcept nogil:
+    """Still in its first slow start: nobody knows yet what it can carry."""
+    return path.sent.cc.ssthresh >= FOREVER
+
+
+cdef double best_capacity(conn_t* conn, const choice_t* choice) noexcept nogil:
+    """Of the paths in use; a path that nobody tried yet is taken to be as good."""
+    cdef double capacity, best = 0.0
+    cdef int k
+    for k in range(choice.count):
+        capacity = capacity_of(conn.paths[choice.slots[k]])
+        best = capacity if capacity > best else best
+    return best
+
+
 cdef int pick(conn_t* conn, flow_t* flow, const choice_t* choice, double factor) noexcept nogil:
     """The path that would give this flow most; its own one wins unless another gives `factor` times more."""
     cdef int k, slot, best = ANY
-    cdef double share, most = 0.0, others, weight = weight_of(conn, flow)
+    cdef double share, most = 0.0, others, promise, weight = weight_of(conn, flow)
     weight = 0.01 if weight < 0.01 else weight
+    promise = best_capacity(conn, choice)
     for k in range(choice.count):
         slot = choice.slots[k]
         others = conn.load[slot] - (weight if slot == flow.slot else 0.0)
-        share = capacity_of(conn.paths[slot]) / (weight + (others if others > 0.0 else 0.0))
+        share = promise if unexplored(conn.paths[slot]) else capacity_of(conn.paths[slot])
+        share /= weight + (others if others > 0.0 else 0.0)
         if slot == flow.slot:
             share *= factor
         if share > most:

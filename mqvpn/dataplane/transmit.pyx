@@ -14,7 +14,7 @@ from mqvpn.dataplane.events cimport event_allowed, event_data, event_finish, eve
 from mqvpn.dataplane.flow cimport flow_t, queue_head, queue_pop, queue_sent
 from mqvpn.dataplane.packet cimport packet_t
 from mqvpn.dataplane.ranges cimport ranges_write_ack
-from mqvpn.dataplane.recovery cimport recovery_sent
+from mqvpn.dataplane.recovery cimport ACK_ONLY, BULK, CONTROL_ONLY, recovery_sent, sent_kind
 from mqvpn.dataplane.schedule cimport *
 from mqvpn.dataplane.segment cimport segment_done, segment_length, segment_write
 from mqvpn.dataplane.state cimport *
@@ -83,11 +83,11 @@ cdef uint8_t* place(output_t* out, conn_t* conn, path_t* path, uint32_t size) no
 
 
 cdef bint commit(output_t* out, conn_t* conn, path_t* path, uint8_t* q, uint32_t payload,
-                 bint eliciting, uint32_t token) noexcept nogil:
+                 sent_kind kind, uint32_t token) noexcept nogil:
     """Number and seal the packet at q whose payload bytes stand behind the header; account for it."""
     cdef uint32_t header = header_length(path), size = header + payload + TAG, i
     cdef uint64_t number = path.sent.next
-    if not recovery_sent(&path.sent, <uint16_t>size, eliciting, token, out.now):
+    if not recovery_sent(&path.sent, <uint16_t>size, kind, token, out.now):
         return False
     q[0] = 0x40 | ((conn.send_generation & 1) << 2) | (NUMBER_BYTES - 1)
     memcpy(q + 1, path.dcid, path.dcid_length)
@@ -99,7 +99,7 @@ cdef bint commit(output_t* out, conn_t* conn, path_t* path, uint8_t* q, uint32_t
     path.tx_packets += 1
     path.tx_bytes += size
     path.burst.length += size
-    if eliciting:
+    if kind != ACK_ONLY:
         pacing_sent(&path.sent.cc, size, out.now)
     if size < path.burst.segment:
         close_burst(conn, path)
@@ -114,7 +114,7 @@ cdef inline bint may_send(const conn_t* conn, const path_t* path, uint32_t size)
 
 
 cdef bint write_frames(output_t* out, conn_t* conn, path_t* path, const uint8_t* frames, uint32_t length,
-                       uint16_t pad_to, bint eliciting, uint32_t token) noexcept nogil:
+                       uint16_t pad_to, sent_kind kind, uint32_t token) noexcept nogil:
     """One packet of ready frames, padded to a UDP payload of pad_to bytes. False: no slot is left."""
     cdef uint32_t header = header_length(path), payload = length if length > 4 else 4
     cdef uint8_t* q
@@ -126,7 +126,7 @@ cdef bint write_frames(output_t* out, conn_t* conn, path_t* path, const uint8_t*
         return False
     memcpy(q + header, frames, length)
     memset(q + header + length, 0, payload - length)
-    commit(out, conn, path, q, payload, eliciting, token)
+    commit(out, conn, path, q, payload, kind, token)
     close_burst(conn, path)
     return True
 
@@ -153,7 +153,7 @@ cdef bint send_acks(output_t* out, conn_t* conn) noexcept nogil:
             continue
         delay = <uint64_t>((out.now - path.newest_at) * 1e6) >> ACK_EXPONENT
         length = ranges_write_ack(&path.received, frame, path.id, delay)
-        if length and not write_frames(out, conn, carrier, frame, length, 0, False, 0):
+        if length and not write_frames(out, conn, carrier, frame, length, 0, ACK_ONLY, 0):
             return False
         path.ack_at = 0.0
         path.unacked = 0
@@ -192,7 +192,7 @@ cdef bint send_control(output_t* out, conn_t* conn) noexcept nogil:
                 link = &item.next
                 continue
             if not write_frames(out, conn, path, <uint8_t*>item + sizeof(control_t), item.length, item.pad_to,
-                                not item.closing, item.token):
+                                ACK_ONLY if item.closing else CONTROL_ONLY, item.token):
                 return False
         link[0] = item.next
         if conn.control_tail == item:
@@ -211,7 +211,7 @@ cdef bint send_probes(output_t* out, conn_t* conn) noexcept nogil:
         if path == NULL:
             continue
         while path.probes:
-            if may_send(conn, path, 64) and not write_frames(out, conn, path, PING, 4, 0, True, 0):
+            if may_send(conn, path, 64) and not write_frames(out, conn, path, PING, 4, 0, CONTROL_ONLY, 0):
                 return False
             path.probes -= 1
     return True
@@ -271,7 +271,7 @@ cdef int send_flow(output_t* out, conn_t* conn, flow_t* flow, path_t* path, int6
             return -1
         memcpy(q + header, conn.prefix, conn.prefix_length)
         segment_write(packet, q + header + conn.prefix_length)
-        if not commit(out, conn, path, q, conn.prefix_length + length, True, 0):
+        if not commit(out, conn, path, q, conn.prefix_length + length, BULK, 0):
             room[0] = 0
             return 0
         room[0] -= size

@@ -19,7 +19,7 @@ from mqvpn.multipath.configuration import HANDSHAKE_DATAGRAM_SIZE
 from mqvpn.multipath.datagram import split
 from mqvpn.multipath.frames import ControlFrames
 from mqvpn.multipath.issuance import Issuance
-from mqvpn.multipath.keys import DirectionKeys
+from mqvpn.multipath.keys import Keys
 from mqvpn.multipath.lifetime import Lifetime
 from mqvpn.multipath.limits import PathLimits
 from mqvpn.multipath.outbox import Outbox
@@ -85,7 +85,7 @@ class MultipathConnection(ControlConnection):
         self._issuance.add_first(self.host_cid)
         self._lifetime = Lifetime(configuration.idle_timeout)
         self._close_sent_at = 0.0
-        self._keys: dict[int, DirectionKeys] = {}
+        self._keys = Keys(connection)
         self._early: deque[Early] = deque(maxlen=MAX_EARLY)
         self._address: Address | None = None  # of the handshake
         self._peer = PeerParameters()
@@ -94,14 +94,15 @@ class MultipathConnection(ControlConnection):
             dataplane.EARLY: self._handle_early,
             dataplane.CONTROL: self.handle_frames,
             dataplane.TOKEN: self._handle_token,
-            dataplane.PATH_NEW: self._handle_path_new,
-            dataplane.PATH_ADDRESS: self._handle_path_address,
             dataplane.PATH_SUSPECT: self._paths.handle_suspect,
             dataplane.PATH_ALIVE: self._paths.handle_alive,
-            dataplane.KEY_PHASE: self._handle_key_phase,
+            dataplane.KEY_PHASE: self._keys.handle_key_phase,
             dataplane.ERROR: self._handle_error,
             dataplane.RESET: self._handle_reset,
         }
+        if not self.is_client:  # only clients open paths, and servers do not move
+            self._handlers[dataplane.PATH_NEW] = self._handle_path_new
+            self._handlers[dataplane.PATH_ADDRESS] = self._handle_path_address
 
     # What there is
 
@@ -182,14 +183,16 @@ class MultipathConnection(ControlConnection):
                 self._advance(now)
         if tail:
             self._early.append((tail, socket, remote, local))
-        return self._take_early()
+        return self.ready_packets()
 
     def handle_event(self, event: tuple, now: float) -> None:  # type: ignore[type-arg]
         """Handle an event of the engine whose second item is this connection."""
         if self.has_ended:
             return
         with self._guarded():
-            self._handlers[event[0]](*event[2:], now)
+            handler = self._handlers.get(event[0])
+            if handler is not None:
+                handler(*event[2:], now)
             self._advance(now)
 
     def handle_timeout(self, now: float) -> None:
@@ -240,8 +243,7 @@ class MultipathConnection(ControlConnection):
     # Handshake
 
     def handle_secret(self, is_send: bool, suite: int, secret: bytes) -> None:
-        direction = dataplane.SEND if is_send else dataplane.RECEIVE
-        self._keys[direction] = DirectionKeys(self.engine_connection, direction, suite, secret)
+        self._keys.install(is_send, suite, secret)
 
     def extra_transport_parameters(self) -> bytes:
         limit = self._own_max_path_id
@@ -272,8 +274,8 @@ class MultipathConnection(ControlConnection):
         if self._address is None or self.handshake_packets_received() > proofs:
             self._address = address
 
-    def _take_early(self) -> list[Early]:
-        if dataplane.RECEIVE not in self._keys:
+    def ready_packets(self) -> list[Early]:
+        if not self._keys.can_receive:
             return []
         packets = list(self._early)
         self._early.clear()
@@ -284,6 +286,8 @@ class MultipathConnection(ControlConnection):
         if self.has_ended:
             self._notice_end(now)
             return
+        if self._opened and not self.is_client:
+            self._lifetime.notice_paths(self._paths.has_live(), now, self._pto())
         if self.handshake_complete and not self._opened and self._address is not None:
             self._opened = True
             self._open_first(self._address, now)
@@ -324,18 +328,13 @@ class MultipathConnection(ControlConnection):
     def _handle_path_new(
         self, path_id: int, socket: int, remote: Endpoint, local: Endpoint | None, now: float
     ) -> None:
-        if not self.is_client and path_id not in self._paths.table:
+        if path_id not in self._paths.table:
             self._paths.open(path_id, Address(socket, remote, local), now)
 
     def _handle_path_address(
         self, path_id: int, socket: int, remote: Endpoint, local: Endpoint | None, now: float
     ) -> None:
-        if not self.is_client:  # servers do not move
-            self._paths.handle_address(path_id, Address(socket, remote, local), now)
-
-    def _handle_key_phase(self, generation: int, now: float) -> None:
-        for keys in self._keys.values():
-            keys.update(generation)
+        self._paths.handle_address(path_id, Address(socket, remote, local), now)
 
     def _handle_error(self, error_code: int, frame_type: int, reason: str, now: float) -> None:
         self.close(error_code, frame_type, reason)

@@ -177,6 +177,7 @@ class Tunnel(ABC):
             connection, _ = self._touched.popitem()
             self._drain(connection, now)
             if connection in self._connections:
+                self._short_headers += connection.ready_packets()
                 self._flush(connection, now)
                 self._touched.pop(connection, None)
             self._drain(connection, now)  # flushing may end it
