@@ -75,3 +75,26 @@ class DirectionKeys:
 
     def _expand(self, label: str, length: int) -> bytes:
         return expand_label(self._suite.hash_name, self._secret, label, length)
+
+
+class Keys:
+    """The keys of one connection, both directions."""
+
+    def __init__(self, connection: engine.Connection) -> None:
+        self._connection = connection
+        self._directions: dict[int, DirectionKeys] = {}
+
+    @property
+    def can_receive(self) -> bool:
+        """Whether 1-RTT packets can be opened."""
+        return engine.RECEIVE in self._directions
+
+    def install(self, is_send: bool, suite: int, secret: bytes) -> None:
+        """Take the traffic secret that TLS gave for a direction."""
+        direction = engine.SEND if is_send else engine.RECEIVE
+        self._directions[direction] = DirectionKeys(self._connection, direction, suite, secret)
+
+    def handle_key_phase(self, generation: int, now: float) -> None:
+        """The engine uses `generation` from now on."""
+        for keys in self._directions.values():
+            keys.update(generation)

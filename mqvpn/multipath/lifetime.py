@@ -1,6 +1,7 @@
 """The deadlines that end a connection: handshake, idleness (RFC 9000, section 10.1), closing (section 10.2).
 
-aioquic's own stop with the handshake. Idle means no authenticated packet on any path.
+aioquic's own stop with the handshake. Idle means no authenticated packet on any path. A server whose client
+left the last path waits a little for a new one (draft-ietf-quic-multipath-21, section 3.4).
 """
 
 from typing import Final
@@ -16,6 +17,7 @@ class Lifetime:
         self._idle_timeout = idle_timeout
         self._handshake_until: float | None = None
         self._complete_since: float | None = None
+        self._pathless_until: float | None = None
         self.end_at: float | None = None  # of the closing or draining period
 
     def begin(self, now: float) -> None:
@@ -29,6 +31,13 @@ class Lifetime:
         if peer_idle_timeout:
             self._idle_timeout = min(self._idle_timeout or peer_idle_timeout, peer_idle_timeout)
 
+    def notice_paths(self, any_live: bool, now: float, pto: float) -> None:
+        """Whether there is a path that is not abandoned."""
+        if any_live:
+            self._pathless_until = None
+        elif self._pathless_until is None:
+            self._pathless_until = now + 3 * pto
+
     def close(self, now: float, pto: float) -> None:
         """Closing or draining begins: it lasts three probe timeouts, counted by the slowest path."""
         self.end_at = now + 3 * pto
@@ -39,6 +48,8 @@ class Lifetime:
             return self.end_at
         if self._complete_since is None:
             return self._handshake_until
+        if self._pathless_until is not None:
+            return self._pathless_until
         if not self._idle_timeout:
             return None
         # RFC 9000, section 10.1: "endpoints MUST increase the idle timeout period to be at least three times
@@ -47,4 +58,6 @@ class Lifetime:
 
     def reason(self) -> str:
         """What happened when next_timeout() is reached before closing."""
-        return "handshake timeout" if self._complete_since is None else "idle timeout"
+        if self._complete_since is None:
+            return "handshake timeout"
+        return "idle timeout" if self._pathless_until is None else "no path left"

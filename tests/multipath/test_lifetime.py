@@ -32,6 +32,17 @@ def test_each_packet_starts_it_anew_and_it_is_never_shorter_than_three_ptos() ->
     assert lifetime.next_timeout(25.0, 20.0) == 85.0
 
 
+def test_a_server_without_a_path_waits_three_ptos_for_a_new_one() -> None:
+    lifetime = Lifetime(30.0)
+    lifetime.complete(10.0, 0.0)
+    lifetime.notice_paths(False, 12.0, 0.5)
+    lifetime.notice_paths(False, 13.0, 0.5)
+    assert lifetime.next_timeout(12.0, PTO) == 13.5
+    assert lifetime.reason() == "no path left"
+    lifetime.notice_paths(True, 13.0, 0.5)
+    assert lifetime.next_timeout(12.0, PTO) == 42.0
+
+
 def test_closing_lasts_three_ptos() -> None:
     lifetime = Lifetime(30.0)
     lifetime.complete(10.0, 0.0)

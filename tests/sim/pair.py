@@ -73,8 +73,10 @@ class End:
         self._datagrams = Datagrams()
 
     def receive(self, source: Endpoint, destination: Endpoint, data: bytes) -> None:
-        """Take one datagram from the network."""
-        socket = next(number for number, address in self.addresses.items() if address == destination)
+        """Take one datagram from the network; one for an address we do not have goes nowhere."""
+        socket = next((number for number, own in self.addresses.items() if own == destination), None)
+        if socket is None:
+            return
         self._datagrams.clear()
         self._datagrams.append(socket, source, destination, data)
         self.engine.receive(self._datagrams, self._out, self.net.now)

@@ -246,3 +246,16 @@ def test_closing_tells_the_peer_and_ends_both() -> None:
     pair.run(40.0)
     assert pair.c.terminated
     assert pair.s.terminated
+
+
+def test_leaving_the_last_path_ends_the_server_unless_a_new_one_comes() -> None:
+    pair = Pair()
+    pair.connect()
+    pair.c.abandon_path(0, TransportErrorCode.NO_ERROR, pair.net.now)
+    pair.open_path()
+    pair.run(3.0)
+    assert list(pair.s.paths) == [1]
+    pair.s.abandon_path(1, TransportErrorCode.NO_ERROR, pair.net.now)
+    pair.server.settle()
+    pair.run(5.0)
+    assert [event.reason_phrase for event in pair.server.seen(ConnectionTerminated)] == ["no path left"]
