@@ -5,10 +5,9 @@ that was changed on the machine is put back in reverse order. Exit status 78: co
 """
 
 import asyncio
-import hashlib
-import hmac
 import logging
 import os
+import secrets
 import stat
 from contextlib import AsyncExitStack
 from functools import partial
@@ -43,6 +42,7 @@ log = logging.getLogger(__name__)
 IDLE_TIMEOUT = 120.0  # seconds without a packet of a client's
 MTU = 1400 - OVERHEAD  # bytes; larger packets than a client's paths take are answered with ICMP
 SOCKET = 0
+RESET_KEY_SIZE = 32
 
 
 class CertificateUnusable(Exception):
@@ -53,8 +53,8 @@ def run(settings: ServerSettings) -> int:
     """Run the server until a signal or a failure ends it; returns the exit status."""
     log_to_stderr(settings.log_level)
     try:
-        configuration, reset_key = load_certificate(settings.cert_file, settings.key_file)
-        return asyncio.run(_serve(settings, configuration, reset_key))
+        configuration = load_certificate(settings.cert_file, settings.key_file)
+        return asyncio.run(_serve(settings, configuration))
     except CertificateUnusable as error:
         log.error("%s", error)
         return exit.CONFIG
@@ -63,8 +63,8 @@ def run(settings: ServerSettings) -> int:
         return exit.FAILED
 
 
-def load_certificate(cert_file: str, key_file: str) -> tuple[Any, bytes]:
-    """Return the TLS configuration, and a key for stateless resets which a restarted server has again."""
+def load_certificate(cert_file: str, key_file: str) -> Any:
+    """Return the TLS configuration. Raises CertificateUnusable."""
     for title, file in (("[TLS] Cert", cert_file), ("[TLS] Key", key_file)):
         try:
             Path(file).read_bytes()
@@ -78,11 +78,29 @@ def load_certificate(cert_file: str, key_file: str) -> tuple[Any, bytes]:
         raise CertificateUnusable(f"[TLS] Cert, Key: {cert_file}, {key_file}: {error}") from None
     if Path(key_file).stat().st_mode & stat.S_IROTH:
         log.warning("%s can be read by every user of this machine: chmod 600 it", key_file)
-    secret = hashlib.sha256(Path(key_file).read_bytes()).digest()
-    return configuration, hmac.digest(secret, b"mqvpn stateless reset", "sha256")
+    return configuration
 
 
-async def _serve(settings: ServerSettings, configuration: Any, reset_key: bytes) -> int:
+def load_reset_key(directory: str | None) -> bytes:
+    """The key for Stateless Reset Tokens (RFC 9000, section 10.3.2), kept in the state directory.
+
+    With it a restarted server tells the clients of its former life at once that it does not know them any more.
+    """
+    if not directory:
+        return secrets.token_bytes(RESET_KEY_SIZE)
+    file = Path(directory) / "reset.key"
+    try:
+        if not file.exists():
+            file.touch(mode=0o600)
+            file.write_bytes(secrets.token_bytes(RESET_KEY_SIZE))
+        key = file.read_bytes()
+    except OSError as error:
+        log.warning("%s: %s: clients will notice a restart late", file, error.strerror)
+        key = b""
+    return key if len(key) == RESET_KEY_SIZE else secrets.token_bytes(RESET_KEY_SIZE)
+
+
+async def _serve(settings: ServerSettings, configuration: Any) -> int:
     stop = Stop()
     notifier = Notifier()
     pool = Pool(settings.subnet, settings.subnet6)
@@ -102,7 +120,7 @@ async def _serve(settings: ServerSettings, configuration: Any, reset_key: bytes)
             max_clients=settings.max_clients,
             scheduler=settings.scheduler,
             max_path_id=settings.init_max_path_id or 8,
-            reset_key=reset_key,
+            reset_key=load_reset_key(os.environ.get("STATE_DIRECTORY")),
         )
         tunnel = pump.tunnel = ServerTunnel(engine, options, pool, configuration)
         pump.add_socket(SOCKET, udp)

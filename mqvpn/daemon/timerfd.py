@@ -44,22 +44,25 @@ class Timer:
         return self._fd
 
     def arm(self, at: float | None) -> None:
-        """Fire at `at`, or not at all. A time in the past fires at once."""
-        if at == self._at:
+        """Fire at `at`, or not at all; a time in the past fires at once. An earlier time it is set to already
+        stays: firing too early costs less than setting the timer again for every packet."""
+        if at is None or (self._at is not None and self._at <= at):
             return
+        self._set(at)
+
+    def due(self, now: float) -> bool:
+        """Whether the time it was armed for has come; it is disarmed then, and no longer readable."""
+        if self._at is None or self._at > now:
+            return False
+        self._set(None)
+        return True
+
+    def _set(self, at: float | None) -> None:
         self._at = at
         whole = 0 if at is None else max(1, int(at * NANOSECONDS))
         self._spec.seconds, self._spec.nanoseconds = divmod(whole, NANOSECONDS)
         if _libc.timerfd_settime(self._fd, TFD_TIMER_ABSTIME, ctypes.byref(self._spec), None) < 0:
             raise OSError(ctypes.get_errno(), "timerfd_settime")
-
-    def clear(self) -> None:
-        """Forget that it fired; it is disarmed then."""
-        self._at = None
-        try:
-            os.read(self._fd, 8)
-        except BlockingIOError:
-            return
 
     def close(self) -> None:
         os.close(self._fd)

@@ -172,6 +172,9 @@ cdef class Engine:
             if self.core.deadlines[i] != 0.0 and self.core.deadlines[i] <= now and self.core.conns[i] != NULL:
                 conn_timeout(&self.core, self.core.conns[i], now)
 
+    def has_events(self):
+        return self.core.arena_used != 0
+
     def events(self):
         cdef list found = []
         cdef uint32_t at = 0

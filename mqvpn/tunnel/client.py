@@ -268,8 +268,10 @@ class ClientTunnel(Tunnel):
                 reason = f"{'the server' if by_peer else 'we'} gave it up ({code:#x})"
                 self._events.append(events.PathDown(path_id, interface or "", reason))
             case multipath.PathSuspect():
+                self._paths.silent(path_id, now, silent=True)
                 self._events.append(events.PathSilent(path_id, interface or ""))
             case multipath.PathAlive():
+                self._paths.silent(path_id, now, silent=False)
                 self._events.append(events.PathAnswers(path_id, interface or ""))
 
     def _own_timeout(self) -> float | None:
@@ -277,7 +279,7 @@ class ClientTunnel(Tunnel):
         if self.state is State.CONNECTING:
             times.append(self._race.next_timeout())
         elif self.state is State.UP:
-            times.append(self._paths.next_timeout())
+            times += (self._paths.next_timeout(), self._paths.give_up_at)
         return min((at for at in times if at is not None), default=None)
 
     def _handle_own_timeout(self, now: float) -> None:

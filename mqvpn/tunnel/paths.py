@@ -17,6 +17,7 @@ Endpoint = tuple[str, int]
 
 FIRST_RETRY = 0.5  # seconds
 LAST_RETRY = 5.0
+SILENCE_LIMIT = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class Link:
     uplinks: tuple[Uplink, ...] = ()
     path_id: int | None = None
     established: bool = False
+    silent: bool = False
     tries: int = 0
     retry_at: float = 0.0
     backoff: float = field(default=FIRST_RETRY)
@@ -46,6 +48,7 @@ class ClientPaths:
     def __init__(self) -> None:
         self.links: dict[str, Link] = {}
         self.connection: MultipathConnection | None = None
+        self._silent_since: float | None = None
 
     def uplinks(self) -> list[Uplink]:
         """Every usable uplink: the first of each interface, then the second of each, and so on."""
@@ -80,9 +83,24 @@ class ClientPaths:
         """The path was abandoned by either end, or never came up."""
         for link in self.links.values():
             if link.path_id == path_id:
-                link.path_id, link.established = None, False
+                link.path_id, link.established, link.silent = None, False, False
                 link.retry_at = now + link.backoff
                 link.backoff = min(2 * link.backoff, LAST_RETRY)
+
+    def silent(self, path_id: int, now: float, *, silent: bool) -> None:
+        """Nothing comes back on the path any more, or something does again."""
+        for link in self.links.values():
+            if link.path_id == path_id:
+                link.silent = silent
+        if not all(link.silent for link in self.links.values() if link.established):
+            self._silent_since = None
+        elif self._silent_since is None:
+            self._silent_since = now
+
+    @property
+    def give_up_at(self) -> float | None:
+        """When to think the server gone, as nothing comes back on any path; None: something does."""
+        return None if self._silent_since is None else self._silent_since + SILENCE_LIMIT
 
     def next_timeout(self) -> float | None:
         if self.connection is None or not self.connection.multipath:
@@ -113,4 +131,4 @@ class ClientPaths:
         if self.connection is None or link.path_id is None or not others:
             return
         self.connection.abandon_path(link.path_id, TransportErrorCode.PATH_UNSTABLE_OR_POOR, now)
-        link.path_id, link.established = None, False
+        link.path_id, link.established, link.silent = None, False, False

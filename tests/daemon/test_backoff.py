@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mqvpn.daemon.backoff import LAST, Backoff
+from mqvpn.daemon.backoff import AT_ONCE, LAST, Backoff
 
 
 def test_waits_double_up_to_the_cap() -> None:
@@ -16,7 +16,8 @@ def test_success_starts_over() -> None:
     for _ in range(4):
         backoff.next()
     backoff.reset()
-    assert backoff.next() <= 5.0
+    assert backoff.next() <= AT_ONCE
+    assert AT_ONCE < backoff.next() <= 5.0
 
 
 def test_waits_are_spread() -> None:

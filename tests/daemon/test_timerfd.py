@@ -1,4 +1,4 @@
-"""The timer fires at its time, not before, also when that is past; a cleared or disarmed one stays silent."""
+"""The timer fires at its time, not before, also when that is past; one that was found due is silent."""
 
 from __future__ import annotations
 
@@ -32,25 +32,35 @@ def test_a_time_in_the_past_fires_at_once(timer: Timer) -> None:
     for at in (clock() - 1, 0.0, -1.0):
         timer.arm(at)
         assert fires(timer, 1)
-        timer.clear()
+        assert timer.due(clock())
+        assert not fires(timer, 0)
 
 
-def test_cleared_and_armed_for_the_same_time_again(timer: Timer) -> None:
+def test_due_and_armed_for_the_same_time_again(timer: Timer) -> None:
     at = clock()
     timer.arm(at)
-    assert fires(timer, 1)
-    timer.clear()
-    assert not fires(timer, 0)
+    assert timer.due(clock())
+    assert not timer.due(clock())
+    assert not fires(timer, 0.01)
     timer.arm(at)
     assert fires(timer, 1)
 
 
-def test_disarmed(timer: Timer) -> None:
-    timer.arm(clock() + 0.02)
-    timer.arm(None)
+def test_due_before_the_descriptor_told(timer: Timer) -> None:
+    at = clock() + 0.02
+    timer.arm(at)
+    assert timer.due(at)
     assert not fires(timer, 0.05)
 
 
-def test_clear_without_firing(timer: Timer) -> None:
-    timer.clear()
-    assert not fires(timer, 0)
+def test_an_earlier_time_stays(timer: Timer) -> None:
+    at = clock() + 0.02
+    timer.arm(at)
+    timer.arm(at + 60)
+    assert fires(timer, 1)
+    assert timer.due(clock())
+
+
+def test_none_changes_nothing(timer: Timer) -> None:
+    timer.arm(None)
+    assert not fires(timer, 0.02)
