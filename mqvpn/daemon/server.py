@@ -84,7 +84,7 @@ def load_certificate(cert_file: str, key_file: str) -> Any:
 def load_reset_key(directory: str | None) -> bytes:
     """The key for Stateless Reset Tokens (RFC 9000, section 10.3.2), kept in the state directory.
 
-    With it a restarted server tells the clients of its former life at once that it does not know them any more.
+    With it a restarted server tells the clients of its former life at once that it does not know them.
     """
     if not directory:
         return secrets.token_bytes(RESET_KEY_SIZE)

@@ -23,7 +23,7 @@ from mqvpn.multipath.connection import MultipathConnection
 from mqvpn.tunnel import events, http3
 from mqvpn.tunnel.core import Endpoint, Tunnel
 from mqvpn.tunnel.invariants import LongHeader
-from mqvpn.tunnel.paths import ClientPaths, Uplink
+from mqvpn.tunnel.paths import SILENCE_LIMIT, ClientPaths, PathEvent, Uplink
 from mqvpn.tunnel.race import Race
 from mqvpn.wire.address import Network
 from mqvpn.wire.http3 import H3ErrorCode
@@ -32,13 +32,6 @@ log = logging.getLogger(__name__)
 
 REQUEST_TIMEOUT = 10.0  # seconds from the handshake to the first address
 ASK_AFTER = 1.0  # seconds without an address before ADDRESS_REQUEST; connect-ip-go takes it for an error
-PathEvent = (
-    multipath.PathEstablished
-    | multipath.PathAbandoned
-    | multipath.PathSuspect
-    | multipath.PathAlive
-    | multipath.MtuChanged
-)
 ANY_ADDRESS: tuple[Network, ...] = (IPv4Network("0.0.0.0/32"), IPv6Network("::/128"))
 
 
@@ -145,7 +138,7 @@ class ClientTunnel(Tunnel):
             self._winner_event(event, now)
         elif isinstance(event, multipath.PathEstablished) and self.state is State.CONNECTING:
             self._handshake_won(connection, now)
-            self._path_event(event, now)
+            self._events.append(self._paths.handle_event(event, now))
         elif isinstance(event, seam.ConnectionTerminated):
             self._race.lost(connection, _closed(event))
 
@@ -171,7 +164,9 @@ class ClientTunnel(Tunnel):
         if isinstance(event, seam.ConnectionTerminated):
             self._terminated(event)
         elif isinstance(event, PathEvent):
-            self._path_event(event, now)
+            self._events.append(self._paths.handle_event(event, now))
+        elif isinstance(event, multipath.MtuChanged):
+            self._mtu_changed(event.mtu)
         elif self._http3 is not None:
             for found in self._http3.handle_event(event):
                 self._http3_event(found, now)
@@ -249,30 +244,12 @@ class ClientTunnel(Tunnel):
         plane.bind(self._stream_id // 4)
         self.engine.set_default(plane)
         self._give_up_at = self._ask_at = None
-        up = events.TunnelUp(addresses, connection.inner_mtu(), self._paths.interface(0) or "")
+        up = events.TunnelUp(addresses, connection.inner_mtu(), self._paths.interface(0))
         self._move(Input.ADDRESSES, up)
 
-    def _path_event(self, event: PathEvent, now: float) -> None:
-        if isinstance(event, multipath.MtuChanged):
-            if self.state is State.UP and event.mtu:
-                self._events.append(events.MtuChanged(event.mtu))
-            return
-        path_id = event.path_id
-        interface = self._paths.interface(path_id)
-        match event:
-            case multipath.PathEstablished():
-                self._paths.established(path_id)
-                self._events.append(events.PathUp(path_id, interface or ""))
-            case multipath.PathAbandoned(error_code=code, by_peer=by_peer):
-                self._paths.lost(path_id, now)
-                reason = f"{'the server' if by_peer else 'we'} gave it up ({code:#x})"
-                self._events.append(events.PathDown(path_id, interface or "", reason))
-            case multipath.PathSuspect():
-                self._paths.silent(path_id, now, silent=True)
-                self._events.append(events.PathSilent(path_id, interface or ""))
-            case multipath.PathAlive():
-                self._paths.silent(path_id, now, silent=False)
-                self._events.append(events.PathAnswers(path_id, interface or ""))
+    def _mtu_changed(self, mtu: int) -> None:
+        if self.state is State.UP and mtu:
+            self._events.append(events.MtuChanged(mtu))
 
     def _own_timeout(self) -> float | None:
         times = [self._give_up_at, self._ask_at]
@@ -288,6 +265,8 @@ class ClientTunnel(Tunnel):
         elif self.state is State.UP and self.connection is not None:
             self._paths.open_missing(now)
             self.touch(self.connection)
+            if self._paths.give_up_at is not None and self._paths.give_up_at <= now:
+                self._end(f"no answer on any path for {SILENCE_LIMIT:.0f} s", now)
         if self._ask_at is not None and self._ask_at <= now:
             self._ask_at = None
             self._send(self._session.request_addresses(ANY_ADDRESS))

@@ -6,18 +6,21 @@ and at once when the machine reports a change of the interface.
 """
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from mqvpn.multipath.connection import CannotOpenPath, MultipathConnection
+from mqvpn.multipath.events import PathAbandoned, PathAlive, PathEstablished, PathSuspect
+from mqvpn.tunnel.events import PathAnswers, PathDown, PathSilent, PathUp
 from mqvpn.wire.frame import TransportErrorCode
 
 log = logging.getLogger(__name__)
 
 Endpoint = tuple[str, int]
+PathEvent = PathEstablished | PathAbandoned | PathSuspect | PathAlive
 
 FIRST_RETRY = 0.5  # seconds
 LAST_RETRY = 5.0
-SILENCE_LIMIT = 15.0
+SILENCE_LIMIT = 15.0  # seconds without an answer on any path before a new connection is tried
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,13 @@ class Link:
     silent: bool = False
     tries: int = 0
     retry_at: float = 0.0
-    backoff: float = field(default=FIRST_RETRY)
+    backoff: float = FIRST_RETRY
+
+    def lost(self, now: float) -> None:
+        """The path is no more: try another after a while."""
+        self.path_id, self.established, self.silent = None, False, False
+        self.retry_at = now + self.backoff
+        self.backoff = min(2 * self.backoff, LAST_RETRY)
 
 
 class ClientPaths:
@@ -60,7 +69,6 @@ class ClientPaths:
         """`connection` is up: path 0 runs over `first`."""
         self.connection = connection
         self.links[first.interface].path_id = 0
-        self.links[first.interface].established = True
 
     def handle_link(self, interface: str, uplinks: tuple[Uplink, ...], now: float) -> None:
         """What `interface` can be used for from now on; without uplinks its path is given up at once."""
@@ -70,32 +78,31 @@ class ClientPaths:
         if not uplinks:
             self._abandon(link, now)
 
-    def interface(self, path_id: int) -> str | None:
-        """The interface whose path this is; None: no longer any."""
-        return next((name for name, link in self.links.items() if link.path_id == path_id), None)
+    def interface(self, path_id: int) -> str:
+        """The interface whose path this is; "": the kernel's choice, or no longer any."""
+        return next((name for name, link in self.links.items() if link.path_id == path_id), "")
 
-    def established(self, path_id: int) -> None:
-        for link in self.links.values():
-            if link.path_id == path_id:
+    def handle_event(self, event: PathEvent, now: float) -> PathUp | PathDown | PathSilent | PathAnswers:
+        """Follow what happened to a path of the connection, and say it in terms of interfaces."""
+        path_id = event.path_id
+        ours = ((name, link) for name, link in self.links.items() if link.path_id == path_id)
+        name, link = next(ours, ("", Link()))
+        told: PathUp | PathDown | PathSilent | PathAnswers
+        match event:
+            case PathEstablished():
                 link.established, link.backoff = True, FIRST_RETRY
-
-    def lost(self, path_id: int, now: float) -> None:
-        """The path was abandoned by either end, or never came up."""
-        for link in self.links.values():
-            if link.path_id == path_id:
-                link.path_id, link.established, link.silent = None, False, False
-                link.retry_at = now + link.backoff
-                link.backoff = min(2 * link.backoff, LAST_RETRY)
-
-    def silent(self, path_id: int, now: float, *, silent: bool) -> None:
-        """Nothing comes back on the path any more, or something does again."""
-        for link in self.links.values():
-            if link.path_id == path_id:
-                link.silent = silent
-        if not all(link.silent for link in self.links.values() if link.established):
-            self._silent_since = None
-        elif self._silent_since is None:
-            self._silent_since = now
+                told = PathUp(path_id, name)
+            case PathAbandoned(error_code=code, by_peer=by_peer):
+                link.lost(now)
+                told = PathDown(path_id, name, f"{'the server' if by_peer else 'we'} gave it up ({code:#x})")
+            case PathSuspect():
+                link.silent = True
+                told = PathSilent(path_id, name)
+            case PathAlive():
+                link.silent = False
+                told = PathAnswers(path_id, name)
+        self._watch_silence(now)
+        return told
 
     @property
     def give_up_at(self) -> float | None:
@@ -103,6 +110,7 @@ class ClientPaths:
         return None if self._silent_since is None else self._silent_since + SILENCE_LIMIT
 
     def next_timeout(self) -> float | None:
+        """When open_missing() has something to do."""
         if self.connection is None or not self.connection.multipath:
             return None
         waiting = (link.retry_at for link in self.links.values() if link.uplinks and link.path_id is None)
@@ -122,13 +130,17 @@ class ClientPaths:
                 link.path_id = connection.open_path(uplink.socket, uplink.remote, None, now)
             except CannotOpenPath as error:
                 log.debug("no path over %s yet: %s", name or "any interface", error)
-                link.retry_at = now + link.backoff
-                link.backoff = min(2 * link.backoff, LAST_RETRY)
+                link.lost(now)
 
     def _abandon(self, link: Link, now: float) -> None:
         """Give up the path of an interface that is gone, unless it is the last: that one may come back."""
         others = any(other.established for other in self.links.values() if other is not link)
-        if self.connection is None or link.path_id is None or not others:
-            return
-        self.connection.abandon_path(link.path_id, TransportErrorCode.PATH_UNSTABLE_OR_POOR, now)
-        link.path_id, link.established, link.silent = None, False, False
+        if self.connection is not None and link.path_id is not None and others:
+            self.connection.abandon_path(link.path_id, TransportErrorCode.PATH_UNSTABLE_OR_POOR, now)
+
+    def _watch_silence(self, now: float) -> None:
+        silent = [link.silent for link in self.links.values() if link.established]
+        if not silent or not all(silent):
+            self._silent_since = None
+        elif self._silent_since is None:
+            self._silent_since = now

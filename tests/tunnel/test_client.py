@@ -10,7 +10,7 @@ import pytest
 from mqvpn.tunnel import client as module
 from mqvpn.tunnel import events
 from mqvpn.tunnel.client import TRANSITIONS, ClientTunnel, Input, State
-from mqvpn.tunnel.paths import Uplink
+from mqvpn.tunnel.paths import SILENCE_LIMIT, Uplink
 from tests.tunnel.pair import SERVER, End, Network, is_up
 from tests.wire.packets import ipv4, ipv6
 
@@ -221,3 +221,26 @@ def test_transitions() -> None:
         after = {TRANSITIONS.get((state, cause)) for cause in Input}
         assert (State.CLOSED in after) == (state is not State.CLOSED)
     assert len(TRANSITIONS) == 5
+
+
+def test_a_server_that_is_gone_is_given_up(network: Network) -> None:
+    client = network.client(links=2)
+    network.start(client)
+    network.run_until(lambda: paths(client) == {"eth0", "eth1"})
+    network.dead.add(network.server.address)
+    network.from_tun(client, ipv4(source="10.0.0.2", destination="10.0.0.1"))
+    network.run_until(lambda: bool(client.of(events.Closed)), 60)
+    assert client.of(events.Closed) == [events.Closed("no answer on any path for 15 s")]
+
+
+def test_an_outage_that_ends_is_outlived(network: Network) -> None:
+    client = network.client(links=2)
+    network.start(client)
+    network.run_until(lambda: paths(client) == {"eth0", "eth1"})
+    network.dead.add(network.server.address)
+    network.from_tun(client, ipv4(source="10.0.0.2", destination="10.0.0.1"))
+    network.run(SILENCE_LIMIT - 3)
+    network.dead.clear()
+    network.run(60)
+    assert client.of(events.Closed) == []
+    assert len(client.of(events.PathSilent)) == len(client.of(events.PathAnswers)) > 0
