@@ -163,3 +163,30 @@ class Pair:
         until = self.now + seconds
         while self.step(until):
             pass
+
+
+def packets(count: int, size: int = 1000, port: int = 2000, first: int = 0) -> list[bytes]:
+    return [
+        udp_packet(CLIENT_ADDRESS, SERVER_ADDRESS, n.to_bytes(4, "big") + bytes(size - 4), (1000, port))
+        for n in range(first, first + count)
+    ]
+
+
+def feed(pair: Pair, rate: float, seconds: float, size: int = 1200, flows: int = 1, tick: float = 0.001) -> int:
+    """Packets from the client's TUN at `rate` bytes per second, spread over flows; how many."""
+    sent, credit, end = 0, 0.0, pair.now + seconds
+    while pair.now < end:
+        credit += rate * tick
+        while credit >= size:
+            pair.client.push(packets(1, size, 2000 + sent % flows, sent), pair.now)
+            sent += 1
+            credit -= size
+        pair.run(tick)
+    return sent
+
+
+def goodput(pair: Pair, seconds: float, rate: float, flows: int = 1) -> float:
+    """Bytes per second that arrive while the client's TUN offers `rate`."""
+    before = len(pair.server.received)
+    feed(pair, rate, seconds, flows=flows)
+    return sum(map(len, pair.server.received[before:])) / seconds
