@@ -4,8 +4,9 @@ from the TUN   up to 32 reads -> Engine.from_tun() -> Engine.transmit() -> Socke
 from UDP       one batch of up to 8 x 64 KB -> Engine.receive() -> Tun.write() -> what the tunnel has to say
 timer          both timers that are due
 
-All descriptors stand in one epoll set, which is what asyncio waits for: a wake-up of asyncio costs as much as
-moving ten packets, so each one serves both directions in turn until neither has work, or others must have theirs.
+All descriptors stand in one epoll set, which is what asyncio waits for: a wake-up of asyncio costs as much
+as moving ten packets, so each one serves both directions in turn until neither has work, or others must have
+theirs.
 Nothing here looks at a packet.
 """
 

@@ -8,6 +8,7 @@ import asyncio
 import logging
 import os
 import secrets
+import ssl
 import stat
 from contextlib import AsyncExitStack
 from functools import partial
@@ -71,11 +72,13 @@ def load_certificate(cert_file: str, key_file: str) -> Any:
         except OSError as error:
             raise CertificateUnusable(f"{title}: {file}: {error.strerror}") from None
     try:
+        # The only check that the two belong together; without a password, which would be asked for.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert_file, key_file, password="")
         configuration = quic_configuration(
             is_client=False, idle_timeout=IDLE_TIMEOUT, certificate=cert_file, private_key=key_file
         )
-    except (ValueError, TypeError) as error:
-        raise CertificateUnusable(f"[TLS] Cert, Key: {cert_file}, {key_file}: {error}") from None
+    except (ssl.SSLError, ValueError, TypeError) as error:
+        raise CertificateUnusable(f"[TLS] Cert, Key: {cert_file}, {key_file}: {_reason(error)}") from None
     if Path(key_file).stat().st_mode & stat.S_IROTH:
         log.warning("%s can be read by every user of this machine: chmod 600 it", key_file)
     return configuration
@@ -141,6 +144,14 @@ async def _serve(settings: ServerSettings, configuration: Any) -> int:
         tunnel.close(now)
         pump.wake(now)
     return stop.status
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ssl.SSLError) and error.reason == "KEY_VALUES_MISMATCH":
+        return "the key does not belong to the certificate"
+    if isinstance(error, ssl.SSLError):
+        return "no certificate and unencrypted key in PEM form"
+    return str(error)
 
 
 class Host:

@@ -323,6 +323,8 @@ def _closed(event: seam.ConnectionTerminated) -> events.Closed:
         return events.Closed(
             f"the server's certificate is not valid: {event.reason_phrase}", events.Cause.UNTRUSTED
         )
+    if event.error_code in (0, H3ErrorCode.H3_NO_ERROR) and not event.reason_phrase:
+        return events.Closed("the server closed the connection")
     return events.Closed(event.reason_phrase or f"connection closed ({_h3_name(event.error_code)})")
 
 

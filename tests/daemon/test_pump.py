@@ -1,0 +1,135 @@
+"""The pump between real descriptors: a socket pair as the TUN device, UDP on loopback, real tunnels."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mqvpn.connectip.pool import Pool
+from mqvpn.daemon.pump import DeviceGone, Pump
+from mqvpn.daemon.timerfd import clock
+from mqvpn.dataplane.engine import Engine
+from mqvpn.dataplane.tun import Tun
+from mqvpn.multipath.configuration import quic_configuration
+from mqvpn.tunnel import events
+from mqvpn.tunnel.client import ClientOptions, ClientTunnel
+from mqvpn.tunnel.paths import Uplink
+from mqvpn.tunnel.server import ServerOptions, ServerTunnel
+from tests.tunnel.pair import KEY, write_certificate
+from tests.wire.packets import ipv4
+
+
+class End:
+    """One pump, with its events and failures, and the far side of its TUN device."""
+
+    def __init__(self, *, is_server: bool) -> None:
+        self.events: list[Any] = []
+        self.failures: list[Exception] = []
+        self.machine, self._device = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._device.setblocking(False)
+        self.machine.settimeout(5)
+        self.udp = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self.udp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        self.udp.bind(("::", 0))
+        self.engine = Engine(is_server=is_server)
+        fd = self._device.fileno()
+        device = Tun(fd, vnet_header=False)
+        self.pump = Pump(self.engine, device, fd, self.events.append, self.failures.append)
+        self.pump.add_socket(0, self.udp)
+        self.pump.start()
+
+    def close(self) -> None:
+        self.pump.close()
+        for opened in (self.udp, self.machine, self._device):
+            opened.close()
+
+    def is_up(self) -> bool:
+        return any(isinstance(event, events.TunnelUp) for event in self.events)
+
+
+async def eventually(condition: Callable[[], bool], limit: float = 5.0) -> None:
+    for _ in range(int(limit / 0.01)):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it did not happen")
+
+
+def test_a_tunnel_over_loopback(tmp_path: Path) -> None:
+    cert_file, key_file = write_certificate(tmp_path)
+
+    async def run() -> None:
+        server, client = End(is_server=True), End(is_server=False)
+        port = server.udp.getsockname()[1]
+        configuration = quic_configuration(
+            is_client=False, idle_timeout=30.0, certificate=cert_file, private_key=key_file
+        )
+        server.pump.tunnel = ServerTunnel(
+            server.engine,
+            ServerOptions(authorize={KEY: ""}.get),
+            Pool(IPv4Network("10.0.0.0/24")),
+            configuration,
+        )
+        tunnel = client.pump.tunnel = ClientTunnel(
+            client.engine,
+            ClientOptions(host="vpn.example", port=port, key=KEY),
+            quic_configuration(is_client=True, idle_timeout=30.0, verify=False),
+        )
+        now = clock()
+        tunnel.handle_link("lo", (Uplink("lo", 0, ("127.0.0.1", port)),), now)
+        tunnel.handle_timeout(now)
+        client.pump.wake(now)
+        await eventually(client.is_up)
+        packet = ipv4(source="10.0.0.2", destination="10.0.0.1")
+        client.machine.send(packet)
+        received = await asyncio.to_thread(server.machine.recv, 2000)
+        assert received[12:] == packet[12:]
+        tunnel.close(clock())
+        client.pump.wake(clock())
+        await eventually(lambda: any(isinstance(event, events.ClientLeft) for event in server.events))
+        assert server.failures == client.failures == []
+        server.close()
+        client.close()
+
+    asyncio.run(run())
+
+
+def test_a_failure_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> None:
+        end = End(is_server=False)
+        monkeypatch.setattr(end.pump, "_turn", lambda now: 1 / 0)
+        for _ in range(3):
+            end.machine.send(b"packet")
+            await asyncio.sleep(0.02)
+        assert [type(failure) for failure in end.failures] == [ZeroDivisionError]
+        end.close()
+
+    asyncio.run(run())
+
+
+def test_the_device_goes() -> None:
+    """read() on a TUN descriptor whose interface was deleted: EBADFD."""
+
+    class Gone:
+        failed = 77
+
+        def read(self, *_: object) -> int:
+            return 0
+
+    async def run() -> None:
+        end = End(is_server=False)
+        end.pump.tun = Gone()  # type: ignore[assignment]
+        end.machine.send(b"packet")
+        await eventually(lambda: bool(end.failures))
+        assert isinstance(end.failures[0], DeviceGone)
+        assert os.strerror(77) in str(end.failures[0])
+        end.close()
+
+    asyncio.run(run())

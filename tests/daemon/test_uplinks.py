@@ -1,0 +1,135 @@
+"""Which interface can be used for what, as interfaces come, change and go."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv6Address, ip_interface
+from typing import Any
+
+import pytest
+
+from mqvpn.daemon import uplinks as module
+from mqvpn.daemon.uplinks import UNBOUND, Uplinks
+from mqvpn.system.link import Interface
+from mqvpn.system.monitor import Changes
+from mqvpn.tunnel.paths import Uplink
+
+V4, V6 = ("192.0.2.1", 443), ("2001:db8::1", 443)
+ETH0 = Interface("eth0", 7, True, True, 1500, frozenset({ip_interface("10.0.0.2/24")}))
+
+
+class FakeNetlink:
+    """Interfaces that a test changes, and the interfaces that have a route to the server."""
+
+    def __init__(self, *interfaces: Interface) -> None:
+        self.table = {interface.name: interface for interface in interfaces}
+        self.routed = set(self.table)
+
+    def interfaces(self) -> dict[str, Interface]:
+        return dict(self.table)
+
+    def reaches(self, address: IPv4Address | IPv6Address, interface: str, mark: int | None = None) -> bool:
+        return interface in self.routed
+
+
+class FakePump:
+    """The sockets in use by number."""
+
+    def __init__(self) -> None:
+        self.sockets: dict[int, Any] = {}
+
+    def add_socket(self, number: int, udp: socket.socket) -> None:
+        self.sockets[number] = udp
+
+    def remove_socket(self, number: int) -> None:
+        del self.sockets[number]
+
+
+@pytest.fixture(autouse=True)
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
+    """The interfaces that sockets were opened on; binding needs rights that a test has not."""
+    names: list[str | None] = []
+
+    def open_path_socket(interface: str | None, mark: int | None) -> socket.socket:
+        names.append(interface)
+        return socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+
+    monkeypatch.setattr(module, "open_path_socket", open_path_socket)
+    return names
+
+
+def build(netlink: FakeNetlink, *interfaces: str) -> tuple[Uplinks, FakePump]:
+    pump = FakePump()
+    uplinks = Uplinks(netlink, pump, interfaces)  # type: ignore[arg-type]
+    uplinks.servers = [V4, V6]
+    return uplinks, pump
+
+
+def test_addresses_decide_which_server_address_is_reached() -> None:
+    both = replace(ETH0, addresses=ETH0.addresses | {ip_interface("2001:db8:1::2/64")})
+    for interface, servers in ((ETH0, [V4]), (both, [V4, V6]), (replace(ETH0, addresses=frozenset()), [])):
+        uplinks, _ = build(FakeNetlink(interface), "eth0")
+        with uplinks:
+            assert uplinks.current() == {"eth0": tuple(Uplink("eth0", 0, server) for server in servers)}
+
+
+@pytest.mark.parametrize("change", [{"up": False}, {"carrier": False}, {"addresses": frozenset()}])
+def test_an_interface_loses_what_it_needs(change: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+    netlink = FakeNetlink(ETH0)
+    uplinks, pump = build(netlink, "eth0")
+    with uplinks:
+        assert uplinks.current()["eth0"]
+        netlink.table["eth0"] = replace(ETH0, **change)
+        assert uplinks.current() == {"eth0": ()}
+        assert list(pump.sockets) == [0]
+    assert len([record for record in caplog.records if record.levelno == logging.WARNING]) == 1
+    assert pump.sockets == {}
+
+
+def test_an_interface_without_a_route_to_the_server() -> None:
+    netlink = FakeNetlink(ETH0)
+    netlink.routed.clear()
+    uplinks, _ = build(netlink, "eth0")
+    with uplinks:
+        assert uplinks.current() == {"eth0": ()}
+
+
+def test_an_interface_that_comes_later_and_is_replaced(opened: list[str | None]) -> None:
+    netlink = FakeNetlink()
+    uplinks, pump = build(netlink, "eth0")
+    with uplinks:
+        assert uplinks.current() == {"eth0": ()}
+        assert opened == []
+        netlink.table["eth0"] = ETH0
+        netlink.routed.add("eth0")
+        assert uplinks.current()["eth0"]
+        uplinks.current()
+        assert opened == ["eth0"]
+        netlink.table["eth0"] = replace(ETH0, index=8)
+        assert uplinks.current()["eth0"]
+        assert opened == ["eth0", "eth0"]
+        del netlink.table["eth0"]
+        assert uplinks.current() == {"eth0": ()}
+        assert pump.sockets == {}
+
+
+def test_without_paths_one_socket_is_not_bound(opened: list[str | None]) -> None:
+    uplinks, pump = build(FakeNetlink())
+    with uplinks:
+        assert opened == [None]
+        assert uplinks.current() == {UNBOUND: (Uplink(UNBOUND, 0, V4), Uplink(UNBOUND, 0, V6))}
+        assert not uplinks.concerned(Changes(everything=True))
+    assert pump.sockets == {}
+
+
+def test_only_changes_of_our_interfaces_matter() -> None:
+    netlink = FakeNetlink(ETH0)
+    uplinks, _ = build(netlink, "eth0")
+    with uplinks:
+        assert uplinks.concerned(Changes(frozenset({99})))  # it is not open yet: any news may be its coming
+        uplinks.current()
+        assert not uplinks.concerned(Changes(frozenset({99})))
+        assert uplinks.concerned(Changes(frozenset({7})))
+        assert uplinks.concerned(Changes(everything=True))
