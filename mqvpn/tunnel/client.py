@@ -20,7 +20,7 @@ from mqvpn.dataplane.engine import Engine
 from mqvpn.multipath import events as multipath
 from mqvpn.multipath import seam
 from mqvpn.multipath.connection import MultipathConnection
-from mqvpn.tunnel import events, http3
+from mqvpn.tunnel import ending, events, http3
 from mqvpn.tunnel.core import Endpoint, Tunnel
 from mqvpn.tunnel.invariants import LongHeader
 from mqvpn.tunnel.paths import SILENCE_LIMIT, ClientPaths, PathEvent, Uplink
@@ -33,10 +33,6 @@ log = logging.getLogger(__name__)
 REQUEST_TIMEOUT = 10.0  # seconds from the handshake to the first address
 ASK_AFTER = 1.0  # seconds without an address before ADDRESS_REQUEST; connect-ip-go takes it for an error
 ANY_ADDRESS: tuple[Network, ...] = (IPv4Network("0.0.0.0/32"), IPv6Network("::/128"))
-
-
-# RFC 9001, section 4.8: CRYPTO_ERROR plus the alerts bad_certificate (42) to unknown_ca (48) of TLS
-CERTIFICATE_ALERTS = range(0x100 + 42, 0x100 + 49)
 
 
 class State(Enum):
@@ -118,19 +114,16 @@ class ClientTunnel(Tunnel):
     def close(self, now: float) -> None:
         """End the tunnel in good order; datagrams() and Engine.transmit() still have to carry it out."""
         self._send(b"", end=True)
-        self._end("closed by us", now)
+        self._end("closed by us")
+        self._settle(now)
 
-    def _long_header(
-        self, socket: int, remote: Endpoint, local: Endpoint | None, data: bytes, now: float
-    ) -> None:
+    def _long_header(self, socket: int, remote: Endpoint, local: Endpoint | None, data: bytes, now: float) -> None:
         header = LongHeader.read(data)
         for connection in list(self._connections):
             if header is not None and header.destination == connection.host_cid:
                 self.receive_long(connection, data, socket, remote, local, now)
 
-    def _unknown(
-        self, socket: int, remote: Endpoint, local: Endpoint | None, data: bytes, now: float
-    ) -> None:
+    def _unknown(self, socket: int, remote: Endpoint, local: Endpoint | None, data: bytes, now: float) -> None:
         """A late packet of an earlier connection: nobody waits for it."""
 
     def _quic_event(self, connection: MultipathConnection, event: Any, now: float) -> None:
@@ -140,7 +133,7 @@ class ClientTunnel(Tunnel):
             self._handshake_won(connection, now)
             self._events.append(self._paths.handle_event(event, now))
         elif isinstance(event, seam.ConnectionTerminated):
-            self._race.lost(connection, _closed(event))
+            self._race.lost(connection, ending.terminated(event, unanswered=False))
 
     def _connection_lost(self, connection: MultipathConnection, reason: str) -> None:
         if connection is self.connection:
@@ -162,7 +155,8 @@ class ClientTunnel(Tunnel):
 
     def _winner_event(self, event: Any, now: float) -> None:
         if isinstance(event, seam.ConnectionTerminated):
-            self._terminated(event)
+            unanswered = self._stream_id is not None and not self._answered
+            self._move(Input.END, ending.terminated(event, unanswered=unanswered))
         elif isinstance(event, PathEvent):
             self._events.append(self._paths.handle_event(event, now))
         elif isinstance(event, multipath.MtuChanged):
@@ -170,22 +164,9 @@ class ClientTunnel(Tunnel):
         elif self._http3 is not None:
             for found in self._http3.handle_event(event):
                 self._http3_event(found, now)
-            self._request(self._http3, now)
+            self._request(self._http3)
 
-    def _terminated(self, event: seam.ConnectionTerminated) -> None:
-        closed = _closed(event)
-        # The C mqvpn closes the whole connection with this code instead of sending its 403.
-        if (
-            not self._answered
-            and self._stream_id is not None
-            and event.error_code == H3ErrorCode.H3_FRAME_ERROR
-        ):
-            closed = events.Closed(
-                "the server closed the connection instead of answering: probably the wrong key"
-            )
-        self._move(Input.END, closed)
-
-    def _request(self, http: http3.Http3, now: float) -> None:
+    def _request(self, http: http3.Http3) -> None:
         """Send the request once it may be sent (RFC 8441, section 3: not before the server's SETTINGS)."""
         if self._stream_id is not None or self.state is not State.REQUESTING:
             return
@@ -193,7 +174,7 @@ class ClientTunnel(Tunnel):
             template = default_template(self._options.host, self._options.port)
             self._stream_id = http.request(compose(template, token=self._options.key))
         elif http.settings_received:
-            self._end("the server does not offer CONNECT-IP", now)
+            self._end("the server does not offer CONNECT-IP")
 
     def _http3_event(self, event: http3.Event, now: float) -> None:
         if event.stream_id != self._stream_id:
@@ -205,34 +186,28 @@ class ClientTunnel(Tunnel):
                     self._ask_at = now + ASK_AFTER
                 case http3.DataReceived(data=data, ended=ended):
                     for found in self._session.receive(data, ended):
-                        self._session_event(found, now)
+                        self._session_event(found)
                 case http3.StreamAborted(error_code=code):
-                    self._end(f"the server gave the tunnel up ({_h3_name(code)})", now)
+                    self._end(ending.aborted(code))
         except Refused as refused:
-            self._refused(refused, now)
+            self._end(ending.refused(refused))
         except StreamError as error:
-            self._end(str(error), now, code=error.code)
+            self._end(str(error), error.code)
 
-    def _refused(self, refused: Refused, now: float) -> None:
-        if refused.status in (401, 403):
-            self._end(
-                f"the server does not accept our key ({refused.status})", now, cause=events.Cause.REFUSED
-            )
-        else:
-            self._end(f"the server refused the tunnel with status {refused.status}", now)
-
-    def _session_event(self, event: connectip.Event, now: float) -> None:
+    def _session_event(self, event: connectip.Event) -> None:
         match event:
             case connectip.AddressesAssigned(addresses=assigned):
                 self._addresses(tuple(entry.prefix for entry in assigned))
             case connectip.AddressesRequested(addresses=requests):
                 self._send(self._session.assign((), answering=requests))
             case connectip.Closed():
-                self._end("the server closed the tunnel", now)
+                self._end("the server closed the tunnel")
 
     def _addresses(self, addresses: tuple[Network, ...]) -> None:
         connection = self.connection
-        if connection is None or self._stream_id is None or not (addresses or self.state is State.UP):
+        if connection is None or self._stream_id is None or not addresses:
+            if self.state is State.UP:
+                self._end("the server withdrew our addresses")
             return
         plane = connection.engine_connection
         plane.allow([(prefix.network_address.packed, prefix.prefixlen) for prefix in addresses], [])
@@ -266,12 +241,12 @@ class ClientTunnel(Tunnel):
             self._paths.open_missing(now)
             self.touch(self.connection)
             if self._paths.give_up_at is not None and self._paths.give_up_at <= now:
-                self._end(f"no answer on any path for {SILENCE_LIMIT:.0f} s", now)
+                self._end(f"no answer on any path for {SILENCE_LIMIT:.0f} s")
         if self._ask_at is not None and self._ask_at <= now:
             self._ask_at = None
             self._send(self._session.request_addresses(ANY_ADDRESS))
         if self._give_up_at is not None and self._give_up_at <= now:
-            self._end("no answer to the tunnel request", now)
+            self._end("no answer to the tunnel request")
 
     def _run_race(self, now: float) -> None:
         for late in self._race.expired(now):
@@ -291,20 +266,12 @@ class ClientTunnel(Tunnel):
             self._http3.data(self._stream_id, capsules, end=end)
             self.touch(self.connection)
 
-    def _end(
-        self,
-        reason: str,
-        now: float,
-        *,
-        cause: events.Cause = events.Cause.LOST,
-        code: H3ErrorCode = H3ErrorCode.H3_NO_ERROR,
-    ) -> None:
+    def _end(self, closed: events.Closed | str, code: H3ErrorCode = H3ErrorCode.H3_NO_ERROR) -> None:
+        """Close every connection with `code`; a string is the reason of a Closed without special cause."""
         for connection in (*self._race.attempts(), *([self.connection] if self.connection else [])):
             connection.close(code, reason_phrase="")
             self.touch(connection)
-        if self.state is not State.CLOSED:
-            self._move(Input.END, events.Closed(reason, cause))
-        self._settle(now)
+        self._move(Input.END, events.Closed(closed) if isinstance(closed, str) else closed)
 
     def _move(self, cause: Input, event: Any = None) -> None:
         if self.state is State.CLOSED:
@@ -316,20 +283,3 @@ class ClientTunnel(Tunnel):
             self.engine.set_default(None)
         if event is not None:
             self._events.append(event)
-
-
-def _closed(event: seam.ConnectionTerminated) -> events.Closed:
-    if event.error_code in CERTIFICATE_ALERTS:
-        return events.Closed(
-            f"the server's certificate is not valid: {event.reason_phrase}", events.Cause.UNTRUSTED
-        )
-    if event.error_code in (0, H3ErrorCode.H3_NO_ERROR) and not event.reason_phrase:
-        return events.Closed("the server closed the connection")
-    return events.Closed(event.reason_phrase or f"connection closed ({_h3_name(event.error_code)})")
-
-
-def _h3_name(code: int) -> str:
-    try:
-        return H3ErrorCode(code).name
-    except ValueError:
-        return f"error {code:#x}"

@@ -22,9 +22,7 @@ Endpoint = tuple[str, int]
 
 
 ShortHeader = tuple[bytes, int, Endpoint, Endpoint | None]  # data, socket, remote, local
-Datagram = tuple[
-    int, Endpoint, Endpoint | None, bytes
-]  # socket, remote, local, data; no local: the kernel's choice
+Datagram = tuple[int, Endpoint, Endpoint | None, bytes]  # socket, remote, local, data; no local: the kernel's choice
 
 
 class Tunnel(ABC):
@@ -67,9 +65,7 @@ class Tunnel(ABC):
         """When handle_timeout() wants to be called; None: no timer runs."""
         while self._heap and self._deadlines.get(self._heap[0][2]) != self._heap[0][0]:
             heapq.heappop(self._heap)
-        times = [
-            at for at in (self._own_timeout(), self._heap[0][0] if self._heap else None) if at is not None
-        ]
+        times = [at for at in (self._own_timeout(), self._heap[0][0] if self._heap else None) if at is not None]
         return min(times, default=None)
 
     def poll(self) -> list[Any]:
@@ -136,9 +132,7 @@ class Tunnel(ABC):
             return call(*arguments)
         except Exception as error:
             self.internal_errors += 1
-            log.warning(
-                "connection %s is closed: internal error: %r", self._connections.get(connection), error
-            )
+            log.warning("connection %s is closed: internal error: %r", self._connections.get(connection), error)
             log.debug("where it happened", exc_info=True)
             self._abort(connection)
         return None
@@ -198,15 +192,11 @@ class Tunnel(ABC):
             heapq.heappush(self._heap, (at, next(self._serial), connection))
 
     @abstractmethod
-    def _long_header(
-        self, socket: int, remote: Endpoint, local: Endpoint | None, data: bytes, now: float
-    ) -> None:
+    def _long_header(self, socket: int, remote: Endpoint, local: Endpoint | None, data: bytes, now: float) -> None:
         """A datagram that begins with a long header: find or make its connection."""
 
     @abstractmethod
-    def _unknown(
-        self, socket: int, remote: Endpoint, local: Endpoint | None, data: bytes, now: float
-    ) -> None:
+    def _unknown(self, socket: int, remote: Endpoint, local: Endpoint | None, data: bytes, now: float) -> None:
         """A short header with a connection ID that nobody has."""
 
     @abstractmethod

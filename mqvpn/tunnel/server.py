@@ -111,9 +111,7 @@ class ServerTunnel(Tunnel):
         self._half_open.pop(connection, None)
         super().remove(connection)
 
-    def _long_header(
-        self, socket: int, remote: Endpoint, local: Endpoint | None, data: bytes, now: float
-    ) -> None:
+    def _long_header(self, socket: int, remote: Endpoint, local: Endpoint | None, data: bytes, now: float) -> None:
         header = LongHeader.read(data)
         if header is None:
             return
@@ -157,9 +155,7 @@ class ServerTunnel(Tunnel):
         for cid in client.cids:
             self._by_cid[cid] = connection
 
-    def _unknown(
-        self, socket: int, remote: Endpoint, local: Endpoint | None, data: bytes, now: float
-    ) -> None:
+    def _unknown(self, socket: int, remote: Endpoint, local: Endpoint | None, data: bytes, now: float) -> None:
         if reset := cids.stateless_reset(self._options.reset_key, data):
             self._datagrams.append((socket, remote, local, reset))
 

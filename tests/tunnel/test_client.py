@@ -11,6 +11,8 @@ from mqvpn.tunnel import client as module
 from mqvpn.tunnel import events
 from mqvpn.tunnel.client import TRANSITIONS, ClientTunnel, Input, State
 from mqvpn.tunnel.paths import SILENCE_LIMIT, Uplink
+from mqvpn.tunnel.server import ServerTunnel
+from mqvpn.wire.address import AssignedAddress
 from tests.tunnel.pair import SERVER, End, Network, is_up
 from tests.wire.packets import ipv4, ipv6
 
@@ -198,9 +200,7 @@ def test_an_idle_tunnel_stays(network: Network) -> None:
     assert paths(client) == {"eth0", "eth1"}
 
 
-def test_without_an_address_it_asks_and_then_gives_up(
-    network: Network, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_an_address_it_asks_and_then_gives_up(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that answers 200 and assigns nothing unprompted."""
     asked: list[bytes] = []
     monkeypatch.setattr(module.ClientTunnel, "_addresses", lambda *_: None)
@@ -244,3 +244,21 @@ def test_an_outage_that_ends_is_outlived(network: Network) -> None:
     network.run(60)
     assert client.of(events.Closed) == []
     assert len(client.of(events.PathSilent)) == len(client.of(events.PathAnswers)) > 0
+
+
+def test_addresses_can_change_but_not_go(network: Network) -> None:
+    client = network.client()
+    network.start(client)
+    network.run_until(lambda: is_up(client))
+    server = network.server.tunnel
+    assert isinstance(server, ServerTunnel)
+    [peer] = server.clients
+    assert peer.http is not None
+    changed = (AssignedAddress(0, ip_network("10.0.0.9/32")),)
+    for addresses in (changed, ()):
+        peer.http.data(0, peer.session.assign(addresses))
+        server.touch(peer.connection)
+        network.settle(network.server)
+        network.run(0.1)
+    assert client.of(events.AddressesChanged) == [events.AddressesChanged((ip_network("10.0.0.9/32"),))]
+    assert client.of(events.Closed) == [events.Closed("the server withdrew our addresses")]

@@ -33,9 +33,7 @@ def test_a_packet_cut_short_by_the_engine(packet: bytes) -> None:
     assert answer == packet_too_big(packet, 1368)
 
 
-@pytest.mark.parametrize(
-    "packet", [b"", b"\x45", ipv4(destination="224.0.0.251"), ipv6(destination="ff02::1")]
-)
+@pytest.mark.parametrize("packet", [b"", b"\x45", ipv4(destination="224.0.0.251"), ipv6(destination="ff02::1")])
 def test_no_answer(packet: bytes) -> None:
     assert packet_too_big(packet, 1280) is None
     assert unreachable(packet) is None

@@ -10,12 +10,7 @@ from mqvpn.tunnel.invariants import MAX_CID, VERSION_1, LongHeader, version_nego
 
 def long_header(first: int, version: int, destination: bytes, source: bytes) -> bytes:
     return (
-        bytes([first])
-        + version.to_bytes(4)
-        + bytes([len(destination)])
-        + destination
-        + bytes([len(source)])
-        + source
+        bytes([first]) + version.to_bytes(4) + bytes([len(destination)]) + destination + bytes([len(source)]) + source
     )
 
 
@@ -23,9 +18,7 @@ cids = st.binary(max_size=MAX_CID)
 
 
 @given(st.integers(0x80, 0xFF), st.integers(0, 2**32 - 1), cids, cids, st.binary())
-def test_reads_what_was_written(
-    first: int, version: int, destination: bytes, source: bytes, rest: bytes
-) -> None:
+def test_reads_what_was_written(first: int, version: int, destination: bytes, source: bytes, rest: bytes) -> None:
     header = LongHeader.read(long_header(first, version, destination, source) + rest)
     assert header == LongHeader(first, version, destination, source)
 

@@ -178,9 +178,7 @@ def _listen(handle: object, stream_id: int, statuses: list[bytes]) -> object:
     ],
     ids=["wrong key", "no key", "another protocol", "malformed", "a second tunnel"],
 )
-def test_further_requests_are_answered(
-    network: Network, changes: dict[bytes, bytes | None], status: bytes
-) -> None:
+def test_further_requests_are_answered(network: Network, changes: dict[bytes, bytes | None], status: bytes) -> None:
     client = network.client()
     network.start(client)
     network.run_until(lambda: is_up(client))
@@ -194,9 +192,7 @@ def test_guessing_on_one_connection_ends_it(network: Network) -> None:
     network.run_until(lambda: is_up(client))
     for _ in range(3):
         assert answer_to(network, client, {b"authorization": None}) == b"403"
-    winner(client).request(
-        [(b":method", b"GET"), (b":scheme", b"https"), (b":authority", b"x"), (b":path", b"/")]
-    )
+    winner(client).request([(b":method", b"GET"), (b":scheme", b"https"), (b":authority", b"x"), (b":path", b"/")])
     client.tunnel.touch(client.tunnel.connection)  # type: ignore[attr-defined]
     network.settle(client)
     assert network.run_until(lambda: bool(network.server.of(events.ClientLeft)), 1)
@@ -218,9 +214,7 @@ def test_capsules_that_break_the_rules_end_the_session_alone(network: Network) -
     assert len(network.server.packets) == 1
 
 
-def test_a_connection_that_requests_nothing_is_closed(
-    network: Network, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_connection_that_requests_nothing_is_closed(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
     client = network.client()
     monkeypatch.setattr(client.tunnel, "_request", lambda *_: None)
     network.start(client)
