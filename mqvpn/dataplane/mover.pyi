@@ -1,0 +1,19 @@
+from collections.abc import Iterable
+
+from mqvpn.dataplane.engine import Endpoint, Engine
+from mqvpn.dataplane.tun import Tun
+from mqvpn.dataplane.udp import Sockets
+
+class Mover:
+    """Moves packets between a TUN device, the sockets and an engine. epoll: a set of the descriptors of both."""
+
+    def __init__(self, engine: Engine, tun: Tun, sockets: Sockets, epoll: int) -> None: ...
+    def watch(self, numbers: Iterable[int]) -> None:
+        """The sockets to receive from, by their numbers."""
+    def run(self, python_due: float) -> float:
+        """Move packets until the engine has events, the clock reaches python_due, it is quiet, or 4 ms have
+        passed; returns the time of CLOCK_BOOTTIME, seconds."""
+    def transmit(self, now: float) -> None:
+        """Send what the engine may send now."""
+    def receive_one(self, packet: tuple[bytes, int, Endpoint, Endpoint | None], now: float) -> None:
+        """Engine.receive_one() and its IP packets into the TUN."""

@@ -1,0 +1,122 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""The inner loop: packets between the TUN device and the UDP sockets, through the engine, without Python between.
+
+A turn serves both directions and the engine's timers once. While packets keep coming the loop waits for them itself
+(epoll, a millisecond at most); it returns to Python when the engine has something to tell, when one of Python's
+timers is due, when it is quiet, or when its slice of time is used up. This module does I/O and reads the clock, and
+decides nothing.
+"""
+from mqvpn.dataplane.engine cimport Engine
+from mqvpn.dataplane.packet cimport PacketBatch, PacketRefs
+from mqvpn.dataplane.udp cimport Bursts, Datagrams
+
+from mqvpn.dataplane.packet import PacketBatch, PacketRefs
+from mqvpn.dataplane.udp import Bursts, Datagrams
+
+cdef extern from "<time.h>" nogil:
+    cdef struct timespec:
+        long tv_sec
+        long tv_nsec
+    int CLOCK_BOOTTIME
+    int clock_gettime(int clock, timespec* now)
+
+cdef extern from "<sys/epoll.h>" nogil:
+    cdef struct epoll_event:
+        pass
+    int epoll_pwait2(int epoll, epoll_event* events, int most, const timespec* timeout, void* signals)
+
+cdef enum:
+    READS = 32                      # reads of the TUN device in one turn
+    ROUNDS = 32                     # rounds of Engine.transmit() in one turn, each at most 8 x 64 KB
+
+cdef double SLICE = 0.004           # seconds before asyncio's other tasks have their turn
+cdef double LINGER = 0.001          # seconds of silence that end the loop
+cdef double FOREVER = 1e30
+
+
+cdef inline double clock() noexcept nogil:
+    """Seconds of CLOCK_BOOTTIME."""
+    cdef timespec now
+    clock_gettime(CLOCK_BOOTTIME, &now)
+    return now.tv_sec + now.tv_nsec * 1e-9
+
+
+cdef class Mover:
+    cdef Engine engine
+    cdef object tun
+    cdef object sockets
+    cdef int epoll
+    cdef list numbers
+    cdef PacketBatch batch
+    cdef PacketRefs refs
+    cdef Datagrams datagrams
+    cdef Bursts bursts
+
+    def __init__(self, Engine engine, tun, sockets, int epoll):
+        self.engine, self.tun, self.sockets, self.epoll = engine, tun, sockets, epoll
+        self.numbers = []
+        self.batch, self.refs = PacketBatch(), PacketRefs()
+        self.datagrams, self.bursts = Datagrams(), Bursts()
+
+    def watch(self, numbers):
+        self.numbers = list(numbers)
+
+    def run(self, double python_due):
+        cdef double start = clock(), now = start
+        cdef bint busy
+        while True:
+            busy = self.turn(now)
+            if self.engine.core.arena_used:
+                return now
+            now = clock()
+            if now >= python_due or now - start > SLICE:
+                return now
+            if not busy and not self.wait(now, python_due):
+                return now
+
+    def transmit(self, double now):
+        cdef int rounds = 0
+        while rounds < ROUNDS and self.engine.transmit(self.bursts, now):
+            self.sockets.send(self.bursts)
+            rounds += 1
+
+    def receive_one(self, packet, double now):
+        self.engine.receive_one(*packet, self.refs, now)
+        self.tun.write(self.refs)
+
+    cdef bint turn(self, double now) except -1:
+        """Both directions and the engine's timers once; whether there was anything to do."""
+        cdef bint busy = False
+        if self.tun.read(self.batch, now, READS):
+            self.engine.from_tun(self.batch, now)
+            busy = True
+        for number in self.numbers:
+            if self.sockets.receive(number, self.datagrams):
+                self.engine.receive(self.datagrams, self.refs, now)
+                self.tun.write(self.refs)
+                busy = True
+        if self.engine_due() <= now:
+            self.engine.timeout(now)
+            busy = True
+        self.transmit(now)
+        return busy
+
+    cdef double engine_due(self):
+        at = self.engine.next_timeout()
+        return FOREVER if at is None else at
+
+    cdef bint wait(self, double now, double python_due) except -1:
+        """Wait for packets or a timer; False: it is quiet."""
+        cdef epoll_event event
+        cdef timespec timeout
+        cdef double due = self.engine_due(), span = LINGER
+        cdef int ready
+        if due - now < span:
+            span = due - now if due > now else 0.0
+        if python_due - now < span:
+            span = python_due - now
+        timeout.tv_sec = 0
+        timeout.tv_nsec = <long>(span * 1e9)
+        with nogil:
+            ready = epoll_pwait2(self.epoll, &event, 1, &timeout, NULL)
+        return ready > 0 or due <= clock()
