@@ -89,11 +89,11 @@ class Host:
         self._sysctls = Sysctls()
         self._addresses: tuple[Network, ...] = ()
 
-    def prepare(self) -> None:
-        """Let replies in on every path interface, whatever the routes say."""
+    def let_replies_in(self, interfaces: list[str]) -> None:
+        """Let the server's packets in by these interfaces, though our routes lead its address into the TUN."""
         if self._settings.manage_routes:
-            for path in self._settings.paths:
-                self._sysctls.loosen_rp_filter(path.interface)
+            for interface in interfaces:
+                self._sysctls.loosen_rp_filter(interface)
 
     def apply(self, addresses: tuple[Network, ...], mtu: int) -> None:
         """Give the TUN these addresses and this MTU; default routes of their IP versions lead into it."""
@@ -149,7 +149,6 @@ class Client:
 
     async def keep_up(self) -> None:
         """Connect, and connect again, until it is time to stop."""
-        self._host.prepare()
         self.pump.start()
         while not self._stop.wished:
             closed = await self._attempt()
@@ -175,8 +174,7 @@ class Client:
         """One line for `systemctl status`."""
         figures = self.figures()
         paths = ", ".join(
-            f"{path['interface'] or 'default'} {path['state']} {path['rtt_ms']:.0f} ms"
-            for path in figures["paths"]
+            f"{path['interface'] or 'default'} {path['state']} {path['rtt_ms']:.0f} ms" for path in figures["paths"]
         )
         return f"{figures['state']} {paths}".strip()
 
@@ -190,14 +188,18 @@ class Client:
         self._links_changed.clear()
         self._tunnel = self.pump.tunnel = ClientTunnel(self._engine, self._options(), self._configuration())
         self._closed = asyncio.get_running_loop().create_future()
-        for interface, ways in self.uplinks.current().items():
-            self._tunnel.handle_link(interface, ways, now)
+        self._offer_uplinks(self._tunnel, now)
         self._tunnel.handle_timeout(now)
         self.pump.wake(now)
         stopping = asyncio.create_task(self._stop.wait())
         await asyncio.wait((self._closed, stopping), return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
         return self._closed.result() if self._closed.done() else None
+
+    def _offer_uplinks(self, tunnel: ClientTunnel, now: float) -> None:
+        self._host.let_replies_in(self.uplinks.carriers())
+        for interface, ways in self.uplinks.current().items():
+            tunnel.handle_link(interface, ways, now)
 
     async def _resolve(self) -> None:
         """Look the server up; while that fails, what was known before is still good."""
@@ -252,9 +254,8 @@ class Client:
                 return
             self._links_changed.set()
             now = clock()
-            for interface, ways in self.uplinks.current().items():
-                if self._tunnel is not None:
-                    self._tunnel.handle_link(interface, ways, now)
+            if self._tunnel is not None:
+                self._offer_uplinks(self._tunnel, now)
             self.pump.wake(now)
         except OperationFailed as error:
             log.warning("%s", error)

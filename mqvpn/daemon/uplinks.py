@@ -66,9 +66,19 @@ class Uplinks:
         if self._sockets[0].interface == UNBOUND:
             return {UNBOUND: tuple(Uplink(UNBOUND, 0, server) for server in self.servers)}
         interfaces = self._netlink.interfaces()
-        return {
-            entry.interface: self._ways(entry, interfaces.get(entry.interface)) for entry in self._sockets
-        }
+        return {entry.interface: self._ways(entry, interfaces.get(entry.interface)) for entry in self._sockets}
+
+    def carriers(self) -> list[str]:
+        """The interfaces that packets of the server can come in by; raises OperationFailed."""
+        names = [entry.interface for entry in self._sockets]
+        if names != [UNBOUND]:
+            return names
+        addresses = [ip_address(host) for host, _ in self.servers]
+        return [
+            name
+            for name, interface in self._netlink.interfaces().items()
+            if interface.up and any(self._netlink.reaches(address, name, MARK) for address in addresses)
+        ]
 
     def _ways(self, entry: PathSocket, interface: Interface | None) -> tuple[Uplink, ...]:
         if interface is None or interface.index != entry.index:

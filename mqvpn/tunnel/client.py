@@ -121,7 +121,8 @@ class ClientTunnel(Tunnel):
         header = LongHeader.read(data)
         for connection in list(self._connections):
             if header is not None and header.destination == connection.host_cid:
-                self.receive_long(connection, data, socket, remote, local, now)
+                # Without the local address, or it would be pinned: the kernel goes on choosing the source.
+                self.receive_long(connection, data, socket, remote, None, now)
 
     def _unknown(self, socket: int, remote: Endpoint, local: Endpoint | None, data: bytes, now: float) -> None:
         """A late packet of an earlier connection: nobody waits for it."""

@@ -30,8 +30,7 @@ class FakeNetlink(FakeKernel):
 def host(**changes: Any) -> tuple[Host, FakeNetlink]:
     netlink = FakeNetlink("mq0")
     settings = ClientSettings(
-        **{"server_addr": HostPort("vpn.example", 443), "auth_key": Secret("k"), "manage_routes": True}
-        | changes
+        **{"server_addr": HostPort("vpn.example", 443), "auth_key": Secret("k"), "manage_routes": True} | changes
     )
     return Host(netlink, "mq0", settings), netlink  # type: ignore[arg-type]
 
@@ -57,9 +56,7 @@ def test_only_the_versions_that_were_assigned() -> None:
     assert destinations(netlink.items) == {"0.0.0.0/0", "::/0"}
 
 
-@pytest.mark.parametrize(
-    ("configured", "proven", "used"), [(0, 1368, 1368), (1300, 1368, 1300), (1400, 1368, 1368)]
-)
+@pytest.mark.parametrize(("configured", "proven", "used"), [(0, 1368, 1368), (1300, 1368, 1300), (1400, 1368, 1368)])
 def test_the_smaller_mtu_counts(configured: int, proven: int, used: int) -> None:
     machine, netlink = host(mtu=configured)
     machine.apply((V4,), proven)
@@ -84,7 +81,7 @@ def test_restore_takes_everything_back() -> None:
 
 def test_routes_are_left_alone_when_told_so() -> None:
     machine, netlink = host(manage_routes=False)
-    machine.prepare()
+    machine.let_replies_in(["lo"])
     machine.apply((V4,), 1368)
     machine.restore()
     assert netlink.log == []

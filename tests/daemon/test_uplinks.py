@@ -124,6 +124,13 @@ def test_without_paths_one_socket_is_not_bound(opened: list[str | None]) -> None
     assert pump.sockets == {}
 
 
+def test_carriers_are_the_paths_or_else_what_leads_to_the_server() -> None:
+    netlink = FakeNetlink(ETH0, replace(ETH0, name="eth1", index=8), replace(ETH0, name="eth2", up=False))
+    netlink.routed = {"eth0", "eth2"}
+    assert build(netlink, "eth1", "wwan0")[0].carriers() == ["eth1", "wwan0"]
+    assert build(netlink)[0].carriers() == ["eth0"]
+
+
 def test_only_changes_of_our_interfaces_matter() -> None:
     netlink = FakeNetlink(ETH0)
     uplinks, _ = build(netlink, "eth0")
