@@ -30,6 +30,7 @@ from aioquic.quic.packet import (
     QuicFrameType,
     QuicProtocolVersion,
     QuicTransportParameters,
+    encode_quic_retry,
     pull_quic_transport_parameters,
 )
 from aioquic.quic.packet_builder import QuicDeliveryState
@@ -52,6 +53,7 @@ __all__ = [
     "QuicFrameType",
     "QuicProtocolVersion",
     "QuicTransportParameters",
+    "encode_quic_retry",
 ]
 
 Delivered = Callable[[bool], None]  # called once: True when acknowledged, False when lost

@@ -155,11 +155,15 @@ class Tunnel(ABC):
         elif kind == plane.TOO_BIG:
             self._answer(packet_too_big(event[2], event[3]))
         elif kind == plane.UNREACHABLE:
-            self._answer(unreachable(event[1]))
+            self._unreachable(event[1])
         elif kind != plane.DATAGRAM:  # those are of no registered context (RFC 9484, section 5): dropped
             connection = self._numbers.get(event[1])
             if connection is not None:
                 self.guard(connection, connection.handle_event, event, now)
+
+    def _unreachable(self, packet: bytes) -> None:
+        """No session takes this packet."""
+        self._answer(unreachable(packet))
 
     def _answer(self, packet: bytes | None) -> None:
         if packet is not None:

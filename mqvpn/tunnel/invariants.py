@@ -1,10 +1,11 @@
 """The part of a QUIC packet that no version changes (RFC 8999): long headers, and Version Negotiation.
 
-Enough to tell whose a datagram is before any key is known, and to answer versions that nobody here speaks.
+Enough to tell whose a datagram is before any key is known, and to answer versions that nobody here speaks; of
+version 1 also the token of an Initial packet (RFC 9000, section 17.2.2).
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mqvpn.wire.buffer import DecodeError, Reader, Writer
 
@@ -21,6 +22,7 @@ class LongHeader:
     version: int
     destination: bytes
     source: bytes
+    token: bytes = b""  # of an Initial packet
 
     @property
     def is_initial(self) -> bool:
@@ -35,11 +37,12 @@ class LongHeader:
             first, version = src.uint8(), int.from_bytes(src.take(4))
             destination = src.take(src.uint8())
             source = src.take(src.uint8())
+            header = cls(first, version, destination, source)
+            if max(len(destination), len(source)) > MAX_CID:
+                return None
+            return replace(header, token=src.take(src.varint())) if header.is_initial else header
         except DecodeError:
             return None
-        if max(len(destination), len(source)) > MAX_CID:
-            return None
-        return cls(first, version, destination, source)
 
 
 def version_negotiation(header: LongHeader, versions: Iterable[int]) -> bytes:

@@ -24,6 +24,7 @@ from mqvpn.multipath.connection import MultipathConnection
 from mqvpn.tunnel import events, http3
 from mqvpn.tunnel.core import Endpoint, Tunnel
 from mqvpn.tunnel.invariants import VERSION_1, LongHeader, version_negotiation
+from mqvpn.tunnel.retry import Retry
 from mqvpn.wire.address import AddressRange, Network, RequestedAddress
 from mqvpn.wire.http3 import H3ErrorCode
 
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 
 SETUP_TIMEOUT = 10.0  # seconds from a connection's first packet to its accepted request
 MAX_HALF_OPEN = 256  # connections without an accepted request
+RETRY_FROM = 32  # of them, before a client must show that it has the address it claims
 MAX_REFUSALS = 4  # requests refused on one connection before it is closed
 MIN_INITIAL = 1200  # bytes, RFC 9000, section 14.1
 MIN_CID = 8  # bytes, RFC 9000, section 7.2: of a client's first Destination Connection ID
@@ -77,6 +79,7 @@ class ServerTunnel(Tunnel):
         self._configuration = configuration
         self._clients: dict[MultipathConnection, Client] = {}
         self._by_cid: dict[bytes, MultipathConnection] = {}
+        self._retry = Retry(options.reset_key)
         self._half_open: OrderedDict[MultipathConnection, float] = OrderedDict()  # and when it must be done
 
     @property
@@ -135,13 +138,18 @@ class ServerTunnel(Tunnel):
         data: bytes,
         now: float,
     ) -> None:
+        original = self._retry.original(header, remote, now)
+        if original is None and len(self._half_open) >= RETRY_FROM:
+            self._datagrams.append((socket, remote, local, self._retry.ask(header, remote, now)))
+            return
         if len(self._half_open) >= MAX_HALF_OPEN:
             return
         connection = MultipathConnection(
             engine=self.engine,
             configuration=self._configuration,
             max_path_id=self._options.max_path_id,
-            original_destination_connection_id=header.destination,
+            original_destination_connection_id=original or header.destination,
+            retry_source_connection_id=header.destination if original else None,
             reset_key=self._options.reset_key,
         )
         self.add(connection)

@@ -74,6 +74,12 @@ def test_a_packet_that_is_too_big_is_answered(network: Network) -> None:
     assert len(client.answers) == 1
 
 
+def test_without_a_tunnel_packets_are_dropped_in_silence(network: Network) -> None:
+    client = network.client()
+    network.from_tun(client, ipv4(source="10.0.0.2", destination="192.0.2.9"))
+    assert client.answers == []
+
+
 def test_every_interface_gets_a_path(network: Network) -> None:
     client = network.client(links=3)
     network.start(client)

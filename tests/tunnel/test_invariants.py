@@ -17,7 +17,7 @@ def long_header(first: int, version: int, destination: bytes, source: bytes) -> 
 cids = st.binary(max_size=MAX_CID)
 
 
-@given(st.integers(0x80, 0xFF), st.integers(0, 2**32 - 1), cids, cids, st.binary())
+@given(st.integers(0x80, 0xFF), st.integers(2, 2**32 - 1), cids, cids, st.binary())
 def test_reads_what_was_written(first: int, version: int, destination: bytes, source: bytes, rest: bytes) -> None:
     header = LongHeader.read(long_header(first, version, destination, source) + rest)
     assert header == LongHeader(first, version, destination, source)
@@ -31,6 +31,12 @@ def test_any_bytes_are_a_header_or_none(data: bytes) -> None:
 
 def test_a_connection_id_that_is_too_long() -> None:
     assert LongHeader.read(long_header(0xC0, VERSION_1, bytes(21), b"")) is None
+
+
+@given(cids, cids, st.binary(max_size=63), st.binary())
+def test_reads_the_token_of_an_initial(destination: bytes, source: bytes, token: bytes, rest: bytes) -> None:
+    packet = long_header(0xC0, VERSION_1, destination, source) + bytes([len(token)]) + token + rest
+    assert LongHeader.read(packet) == LongHeader(0xC0, VERSION_1, destination, source, token)
 
 
 def test_initial_packets() -> None:

@@ -128,6 +128,11 @@ def test_packets_reach_the_client_they_are_for(network: Network) -> None:
     assert [len(client.packets) for client in clients] == [1, 1, 1]
 
 
+def test_a_packet_for_nobody_is_answered(network: Network) -> None:
+    network.from_tun(network.server, ipv4(source="192.0.2.9", destination="10.0.0.200"))
+    assert len(network.server.answers) == 1
+
+
 def winner(end: End) -> http3.Http3:
     """The HTTP/3 of a client that is up."""
     http = end.tunnel._http3  # type: ignore[attr-defined]
