@@ -27,7 +27,9 @@ class PathFigures:
 
 def path_figures(connection: MultipathConnection, interfaces: dict[int, str]) -> list[PathFigures]:
     """The open paths of a connection; `interfaces`: their names by path ID."""
-    figures = []
+    figures: list[PathFigures] = []
+    if connection.terminated:
+        return figures
     known = set(connection.engine_connection.path_ids())
     for path_id, path in sorted(connection.paths.items()):
         if path_id not in known:

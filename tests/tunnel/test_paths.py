@@ -1,0 +1,124 @@
+"""Which paths the client opens and gives up, against a connection that a test plays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mqvpn.multipath.connection import CannotOpenPath
+from mqvpn.multipath.events import PathAbandoned, PathAlive, PathEstablished, PathSuspect
+from mqvpn.tunnel.events import PathAnswers, PathDown, PathSilent, PathUp
+from mqvpn.tunnel.paths import FIRST_RETRY, LAST_RETRY, SILENCE_LIMIT, ClientPaths, Uplink
+
+V4, V6 = ("192.0.2.1", 443), ("2001:db8::1", 443)
+ETH0, ETH1 = (Uplink("eth0", 0, V4),), (Uplink("eth1", 1, V4), Uplink("eth1", 1, V6))
+
+
+class Played:
+    """A connection that notes what is asked of it."""
+
+    def __init__(self, *, multipath: bool = True) -> None:
+        self.multipath = multipath
+        self.refuses = False
+        self.opened: list[tuple[int, Any]] = []
+        self.abandoned: list[int] = []
+
+    def open_path(self, socket: int, remote: Any, local: Any, now: float) -> int:
+        if self.refuses:
+            raise CannotOpenPath("no connection ID")
+        self.opened.append((socket, remote))
+        return len(self.opened)
+
+    def abandon_path(self, path_id: int, error_code: int, now: float) -> None:
+        self.abandoned.append(path_id)
+
+
+def up(connection: Played) -> ClientPaths:
+    """Two interfaces, path 0 over the first."""
+    paths = ClientPaths()
+    paths.handle_link("eth0", ETH0, 100.0)
+    paths.handle_link("eth1", ETH1, 100.0)
+    paths.start(connection, ETH0[0])  # type: ignore[arg-type]
+    paths.handle_event(PathEstablished(0), 100.0)
+    return paths
+
+
+def test_uplinks_take_turns_between_interfaces() -> None:
+    paths = ClientPaths()
+    paths.handle_link("eth1", ETH1, 100.0)
+    paths.handle_link("eth0", ETH0, 100.0)
+    assert paths.uplinks() == [ETH1[0], ETH0[0], ETH1[1]]
+
+
+def test_events_are_told_by_interface() -> None:
+    connection = Played()
+    paths = up(connection)
+    paths.open_missing(100.0)
+    assert connection.opened == [(1, V4)]
+    assert paths.handle_event(PathEstablished(1), 100.1) == PathUp(1, "eth1")
+    assert paths.handle_event(PathSuspect(1), 100.2) == PathSilent(1, "eth1")
+    assert paths.handle_event(PathAlive(1), 100.3) == PathAnswers(1, "eth1")
+    told = paths.handle_event(PathAbandoned(1, 0x3E76, True), 100.4)
+    assert isinstance(told, PathDown)
+    assert (told.interface, paths.interface(1)) == ("eth1", "")
+
+
+def test_a_lost_path_is_tried_again_later_and_by_another_way() -> None:
+    connection = Played()
+    paths = up(connection)
+    now, wait = 100.0, FIRST_RETRY
+    for number in range(1, 7):
+        paths.open_missing(now)
+        assert len(connection.opened) == number
+        paths.handle_event(PathAbandoned(number, 0, False), now)
+        paths.open_missing(now + wait - 0.01)
+        assert len(connection.opened) == number
+        assert paths.next_timeout() == pytest.approx(now + wait)
+        now, wait = now + wait, min(2 * wait, LAST_RETRY)
+    assert [remote for _, remote in connection.opened[:4]] == [V4, V6, V4, V6]
+
+
+def test_a_change_of_the_interface_tries_at_once() -> None:
+    connection = Played()
+    paths = up(connection)
+    connection.refuses = True
+    paths.open_missing(100.0)
+    connection.refuses = False
+    paths.handle_link("eth1", ETH1, 100.1)
+    paths.open_missing(100.1)
+    assert len(connection.opened) == 1
+
+
+def test_an_interface_that_is_gone_is_given_up_but_not_the_last() -> None:
+    connection = Played()
+    paths = up(connection)
+    paths.handle_link("eth0", (), 101.0)
+    assert connection.abandoned == []
+    paths.handle_link("eth0", ETH0, 101.0)
+    paths.open_missing(101.0)
+    paths.handle_event(PathEstablished(1), 101.1)
+    paths.handle_link("eth0", (), 102.0)
+    assert connection.abandoned == [0]
+
+
+def test_one_path_where_the_server_knows_no_more() -> None:
+    connection = Played(multipath=False)
+    paths = up(connection)
+    paths.open_missing(100.0)
+    assert connection.opened == []
+    assert paths.next_timeout() is None
+
+
+def test_silence_on_every_path_has_a_limit() -> None:
+    connection = Played()
+    paths = up(connection)
+    paths.open_missing(100.0)
+    paths.handle_event(PathEstablished(1), 100.0)
+    paths.handle_event(PathSuspect(0), 110.0)
+    assert paths.give_up_at is None
+    paths.handle_event(PathSuspect(1), 112.0)
+    paths.handle_event(PathSuspect(1), 113.0)
+    assert paths.give_up_at == 112.0 + SILENCE_LIMIT
+    paths.handle_event(PathAlive(0), 114.0)
+    assert paths.give_up_at is None
