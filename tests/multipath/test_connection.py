@@ -7,10 +7,11 @@ import pytest
 
 from mqvpn.dataplane.engine import CONTROL, UNKNOWN
 from mqvpn.multipath.cids import stateless_reset
-from mqvpn.multipath.connection import CannotOpenPath
+from mqvpn.multipath.connection import CannotOpenPath, MultipathConnection
 from mqvpn.multipath.events import MtuChanged, PathEstablished
 from mqvpn.multipath.lifetime import HANDSHAKE_TIMEOUT
-from mqvpn.multipath.seam import ConnectionTerminated
+from mqvpn.multipath.parameters import write_initial_max_path_id
+from mqvpn.multipath.seam import ConnectionTerminated, QuicConnectionError, QuicTransportParameters
 from mqvpn.wire.frame import TransportErrorCode
 from tests.sim.certificate import certificate_files
 from tests.sim.net import Link
@@ -109,6 +110,35 @@ def test_1rtt_packets_that_overtake_the_handshake_are_kept() -> None:
     for arrival in sorted(flying, key=lambda arrival: bool(arrival.data[0] & 0x80)):
         pair.server.receive(arrival.source, SERVER, arrival.data)
     assert b"request" in [event.data for event in pair.server.events if hasattr(event, "stream_id")]
+
+
+def test_a_preferred_address_is_ignored() -> None:
+    pair = Pair()
+    make = pair.server.make
+    assert make is not None
+    preferred = bytes([192, 0, 2, 77]) + b"\x01\xbb" + bytes(18) + b"\x08" + b"prefers1" + bytes(16)
+
+    def make_preferring(initial: bytes) -> MultipathConnection:
+        quic = make(initial)
+        others = quic.extra_transport_parameters
+        quic.extra_transport_parameters = lambda: others() + b"\x0d\x31" + preferred  # type: ignore
+        return quic
+
+    pair.server.make = make_preferring
+    pair.client.keep_sent = True
+    pair.connect()
+    assert pair.c.handshake_confirmed
+    assert {destination for _, destination, _ in pair.client.sent} == {SERVER}
+    assert len(pair.c.paths) == 1
+
+
+def test_the_extension_needs_connection_ids() -> None:
+    pair = Pair()
+    pair.connect()
+    pair.s._peer_cid.cid = b""
+    with pytest.raises(QuicConnectionError) as raised:
+        pair.s.handle_transport_parameters(QuicTransportParameters(), write_initial_max_path_id(8))
+    assert raised.value.error_code == TransportErrorCode.PROTOCOL_VIOLATION
 
 
 # Paths

@@ -21,9 +21,7 @@ def test_the_1rtt_packet_at_the_end_is_cut_off(long: bytes) -> None:
     assert head == long + bytes(len(SHORT))  # an Initial needs a datagram of 1200 bytes, and keeps it
 
 
-@pytest.mark.parametrize(
-    "datagram", [INITIAL, INITIAL + bytes(500), RETRY, OTHER_VERSION, HANDSHAKE[:40], b""]
-)
+@pytest.mark.parametrize("datagram", [INITIAL, INITIAL + bytes(500), RETRY, OTHER_VERSION, HANDSHAKE[:40], b""])
 def test_everything_else_stays_whole(datagram: bytes) -> None:
     assert split(datagram) == (datagram, b"")
 

@@ -10,9 +10,7 @@ from tests.sim.pair import Pair
 
 
 @pytest.mark.parametrize(("client", "server", "common"), [(8, 8, 8), (2, 8, 2), (8, 3, 3), (0, 8, 0)])
-def test_each_unused_path_id_up_to_both_limits_gets_two_connection_ids(
-    client: int, server: int, common: int
-) -> None:
+def test_each_unused_path_id_up_to_both_limits_gets_two_connection_ids(client: int, server: int, common: int) -> None:
     pair = Pair(client_max_path_id=client, server_max_path_id=server)
     pair.connect()
     for quic in (pair.c, pair.s):

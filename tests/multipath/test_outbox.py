@@ -56,9 +56,7 @@ def test_nothing_is_sent_beyond_the_engines_room(outbox: Outbox, connection: Rec
     assert [frames for frames, *_ in connection.sent] == [b"seven77", b"fourx"]
 
 
-def test_each_owner_hears_once_what_became_of_its_frame(
-    outbox: Outbox, connection: RecordingConnection
-) -> None:
+def test_each_owner_hears_once_what_became_of_its_frame(outbox: Outbox, connection: RecordingConnection) -> None:
     heard: list[tuple[str, bool]] = []
     outbox.put(b"a", lambda acked: heard.append(("a", acked)))
     outbox.put(b"b", lambda acked: heard.append(("b", acked)))
@@ -78,9 +76,7 @@ def test_lost_frames_are_made_anew_while_they_matter(outbox: Outbox, connection:
     assert [frames for frames, *_ in connection.sent] == [b"first", b"second"]
 
 
-def test_frames_for_a_path_that_is_left_count_as_lost(
-    outbox: Outbox, connection: RecordingConnection
-) -> None:
+def test_frames_for_a_path_that_is_left_count_as_lost(outbox: Outbox, connection: RecordingConnection) -> None:
     heard: list[bool] = []
     outbox.put(b"probe", heard.append, path_id=1)
     outbox.put(b"other", heard.append, path_id=2)

@@ -173,9 +173,7 @@ def test_flow_control_windows_slide_but_do_not_grow(pair: Pair) -> None:
         for _ in range(100):
             pair.client.settle()
             pair.run(0.5)
-        received = sum(
-            len(event.data) for event in pair.server.events if getattr(event, "stream_id", -1) >= 0
-        )
+        received = sum(len(event.data) for event in pair.server.events if getattr(event, "stream_id", -1) >= 0)
         assert received == 3 * WINDOW * (number + 1)
         assert pair.s._local_max_data.value <= pair.s._local_max_data.used + WINDOW
 

@@ -98,10 +98,7 @@ class Paths(RuleBasedStateMachine):
         for link in self.pair.net.links.values():
             link.is_up, link.loss = True, 0.0
         self.pair.run(20.0)
-        states = [
-            {path_id: path.state for path_id, path in quic.paths.items()}
-            for quic in (self.pair.c, self.pair.s)
-        ]
+        states = [{path_id: path.state for path_id, path in quic.paths.items()} for quic in (self.pair.c, self.pair.s)]
         assert states[0] == states[1]
         assert set(states[0].values()) == {PathState.ACTIVE}
         to_client, to_server = exchange(self.pair, 1.0)

@@ -21,9 +21,7 @@ def bind(pair: Pair) -> None:
     pair.s.engine_connection.allow([], [(CLIENT_INNER, 32)])
 
 
-def exchange(
-    pair: Pair, seconds: float, *, interval: float = 0.01, first: int = 0
-) -> tuple[set[int], set[int]]:
+def exchange(pair: Pair, seconds: float, *, interval: float = 0.01, first: int = 0) -> tuple[set[int], set[int]]:
     """Send a packet each way every `interval`; return the numbers that each end received, each only once."""
     pair.client.packets.clear()
     pair.server.packets.clear()
