@@ -8,7 +8,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 from typing import Any
 
@@ -16,7 +16,7 @@ from mqvpn.config.client import ClientSettings
 from mqvpn.daemon import exit
 from mqvpn.daemon.backoff import Backoff
 from mqvpn.daemon.log import log_to_stderr
-from mqvpn.daemon.pump import Pump
+from mqvpn.daemon.pump import Pump, gso_max_size
 from mqvpn.daemon.resolve import Unresolved, resolve
 from mqvpn.daemon.stats import report
 from mqvpn.daemon.stop import Stop
@@ -98,8 +98,9 @@ class Host:
     def apply(self, addresses: tuple[Network, ...], mtu: int) -> None:
         """Give the TUN these addresses and this MTU; default routes of their IP versions lead into it."""
         inner = tuple(_on_link(prefix) for prefix in addresses)
-        limit = self._settings.mtu or mtu
-        self._netlink.configure(TunLink(name=self._interface, mtu=min(limit, mtu), addresses=inner))
+        mtu = min(self._settings.mtu or mtu, mtu)
+        link = TunLink(name=self._interface, mtu=mtu, addresses=inner, gso_max_size=gso_max_size(mtu))
+        self._netlink.configure(link)
         if self._settings.manage_routes and addresses != self._addresses:
             versions = {prefix.version for prefix in addresses}
             wanted = tuple(route for route in routing.DEFAULT_ROUTES if route.version in versions)
@@ -181,9 +182,11 @@ class Client:
     async def _attempt(self) -> events.Closed | None:
         """One tunnel, from the name to its end; None if it is to stop."""
         try:
-            await self._resolve()
+            await self._stop.interrupts(self._resolve())
         except Unresolved as error:
             return events.Closed(str(error))
+        if self._stop.wished:
+            return None
         now = clock()
         self._links_changed.clear()
         self._tunnel = self.pump.tunnel = ClientTunnel(self._engine, self._options(), self._configuration())
@@ -191,10 +194,7 @@ class Client:
         self._offer_uplinks(self._tunnel, now)
         self._tunnel.handle_timeout(now)
         self.pump.wake(now)
-        stopping = asyncio.create_task(self._stop.wait())
-        await asyncio.wait((self._closed, stopping), return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        return self._closed.result() if self._closed.done() else None
+        return await self._stop.interrupts(self._closed)
 
     def _offer_uplinks(self, tunnel: ClientTunnel, now: float) -> None:
         self._host.let_replies_in(self.uplinks.carriers())
@@ -234,10 +234,8 @@ class Client:
         """Until the next attempt; a change of our interfaces ends the wait."""
         delay = self._backoff.next()
         log.warning("%s; next attempt in %.0f s", reason, delay)
-        waits = [asyncio.create_task(self._stop.wait()), asyncio.create_task(self._links_changed.wait())]
-        await asyncio.wait(waits, timeout=delay, return_when=asyncio.FIRST_COMPLETED)
-        for wait in waits:
-            wait.cancel()
+        with suppress(TimeoutError):
+            await self._stop.interrupts(asyncio.wait_for(self._links_changed.wait(), delay))
         if self._tunnel is not None:
             self._tunnel.discard()
 

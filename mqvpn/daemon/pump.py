@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mqvpn.daemon.timerfd import Timer
-from mqvpn.dataplane.engine import Engine
+from mqvpn.dataplane.engine import OVERHEAD, Engine
 from mqvpn.dataplane.mover import Mover
 from mqvpn.dataplane.tun import Tun
 from mqvpn.dataplane.udp import Bursts, Sockets
@@ -23,6 +23,17 @@ log = logging.getLogger(__name__)
 
 ANY = ("::", 0)
 FOREVER = float("inf")
+
+
+BURST_BYTES = 65000  # what the engine puts into one sendmsg
+TCP_HEADERS = 52  # IPv4 and TCP with time stamps
+KERNEL_HEADERS = 330  # that the kernel reserves in a super packet before it counts segments
+
+
+def gso_max_size(mtu: int) -> int:
+    """The largest super packet whose segments all fit into one burst: a few more would cost a second sendmsg."""
+    segments = BURST_BYTES // (mtu + OVERHEAD)
+    return segments * (mtu - TCP_HEADERS) + KERNEL_HEADERS
 
 
 class DeviceGone(Exception):

@@ -21,7 +21,7 @@ from mqvpn.config.values import Secret, User
 from mqvpn.connectip.pool import Pool
 from mqvpn.daemon import exit
 from mqvpn.daemon.log import log_to_stderr
-from mqvpn.daemon.pump import Pump
+from mqvpn.daemon.pump import Pump, gso_max_size
 from mqvpn.daemon.stats import report
 from mqvpn.daemon.stop import Stop
 from mqvpn.daemon.timerfd import clock
@@ -167,10 +167,10 @@ class Host:
     def apply(self) -> None:
         """Set the TUN up, make this machine a router and translate addresses. Raises OperationFailed."""
         pools = _pools(self._settings)
+        mtu = self._settings.mtu or MTU
+        link = TunLink(name=self._interface, mtu=mtu, addresses=_gateways(self._pool), gso_max_size=gso_max_size(mtu))
         with Netlink() as netlink:
-            netlink.configure(
-                TunLink(name=self._interface, mtu=self._settings.mtu or MTU, addresses=_gateways(self._pool))
-            )
+            netlink.configure(link)
         self._sysctls.forward([pool.version for pool in pools], self._interface)
         nat.apply(self._interface, pools)
         self._translates = True

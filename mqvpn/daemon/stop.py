@@ -4,9 +4,12 @@ import asyncio
 import logging
 import os
 import signal
+from collections.abc import Awaitable
+from typing import TypeVar
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -32,6 +35,17 @@ class Stop:
 
     async def wait(self) -> None:
         await self._wish.wait()
+
+    async def interrupts(self, work: Awaitable[T]) -> T | None:
+        """Await `work`, but only until it is time to stop; None then."""
+        task = asyncio.ensure_future(work)
+        wish = asyncio.create_task(self.wait())
+        await asyncio.wait((task, wish), return_when=asyncio.FIRST_COMPLETED)
+        wish.cancel()
+        if task.done():
+            return task.result()
+        task.cancel()
+        return None
 
     def _signal(self, number: int) -> None:
         if self.wished:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import threading
+import time
 
 import pytest
 
@@ -21,11 +24,19 @@ def test_a_name_that_does_not_exist() -> None:
 
 
 def test_a_resolver_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def ask() -> None:
-        loop = asyncio.get_running_loop()
-        monkeypatch.setattr(module, "TIMEOUT", 0.01)
-        monkeypatch.setattr(loop, "getaddrinfo", lambda *_, **__: loop.create_future())
-        await resolve("vpn.example", 443)
+    """Nobody waits for its thread, also not when the loop ends."""
+    asked, answer = threading.Event(), threading.Event()
 
+    def getaddrinfo(*_: object, **__: object) -> list[object]:
+        asked.set()
+        answer.wait(10)
+        return []
+
+    monkeypatch.setattr(module, "TIMEOUT", 0.05)
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    started = time.monotonic()
     with pytest.raises(Unresolved, match="no answer within"):
-        asyncio.run(ask())
+        asyncio.run(resolve("vpn.example", 443))
+    assert asked.is_set()
+    assert time.monotonic() - started < 5
+    answer.set()

@@ -43,6 +43,16 @@ def test_the_first_status_counts() -> None:
     assert asyncio.run(wish()) == 77
 
 
+def test_work_goes_on_until_it_is_time_to_stop() -> None:
+    async def work() -> tuple[int | None, bool | None]:
+        stop = Stop()
+        done = await stop.interrupts(asyncio.sleep(0, 7))
+        asyncio.get_running_loop().call_later(0.01, stop, 0)
+        return done, await stop.interrupts(asyncio.sleep(60, True))
+
+    assert asyncio.run(work()) == (7, None)
+
+
 def test_the_second_signal_ends_at_once() -> None:
     with subprocess.Popen([sys.executable, "-c", STUBBORN], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

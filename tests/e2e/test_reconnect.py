@@ -9,7 +9,8 @@ import pytest
 from tests.lab.net import Net
 from tests.lab.site import build_site
 from tests.lab.traffic import ping
-from tests.lab.tunnel import INNER, client_daemon, inner_addresses, server_daemon
+from tests.lab.tunnel import INNER, Daemon, client_daemon, inner_addresses, server_daemon, write_config
+from tests.system.snapshot import difference, snapshot
 
 pytestmark = pytest.mark.netns
 
@@ -33,9 +34,30 @@ def test_a_killed_server_is_back_within_seconds(net: Net) -> None:
 def test_routes_and_device_stay_while_the_server_is_away(net: Net) -> None:
     site = build_site(net, [None])
     with server_daemon(site) as first, client_daemon(site) as client:
-        before = site.client.ip("route", "show", "table", "28017")
-        assert "mqc0" in before
+        show = ("ip", "route", "show", "table", "28017")
+        client.wait_for("the default route", lambda: "mqc0" in site.client.run(*show, check=False))
+        before = site.client.run(*show)
         first.stop()
-        client.wait_for("the loss is noticed", lambda: client.stats().get("state") != "up")
-        assert site.client.ip("route", "show", "table", "28017") == before
+        client.wait_for("the loss is noticed", lambda: client.stats().get("state") not in (None, "up"))
+        assert site.client.run(*show) == before
         assert inner_addresses(site.client, "mqc0")
+
+
+def test_stops_at_once_while_nobody_answers(net: Net) -> None:
+    site = build_site(net, [None])
+    config = write_config(
+        net.directory / "client.conf",
+        {
+            "Interface": {"TunName": "mqc0"},
+            "Server": {"Address": "198.51.100.1:4433"},
+            "Auth": {"Key": "k"},
+            "Multipath": {"Path": site.uplinks},
+        },
+    )
+    before = snapshot(site.client.name)
+    client = Daemon(net, site.client, "client", "client", config)
+    client.wait_for("an attempt", lambda: client.stats().get("state") == "connecting")
+    started = time.monotonic()
+    assert client.stop() == 0
+    assert time.monotonic() - started < 2
+    assert difference(before, snapshot(site.client.name)) == []
