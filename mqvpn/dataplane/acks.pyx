@@ -28,6 +28,9 @@ cdef bint read_ack(inbound_t* packet, uint64_t kind, const uint8_t* at, const ui
     cdef uint64_t count = 0
     owner.core, owner.conn = packet.core, packet.conn
     if kind >= 0x3e:
+        if not packet.conn.multipath:
+            event_error(packet.core, packet.conn, FRAME_ENCODING_ERROR, kind, "PATH_ACK without the extension")
+            return False
         at = get_varint(at, end, &path_id)
     at = get_varint(at, end, &largest)
     at = get_varint(at, end, &delay)

@@ -71,6 +71,8 @@ class Connection:
     def set_peer(
         self, ack_delay_exponent: int, max_ack_delay: float, max_datagram_frame_size: int, max_udp_payload: int
     ) -> None: ...
+    def set_multipath(self, enabled: bool) -> None:
+        """Whether both ends offered the extension: PATH_ACK is sent and taken, else ACK; True at first."""
     def set_reset_tokens(self, tokens: Sequence[bytes]) -> None:
         """The stateless reset tokens of the peer's connection IDs in use (client side; RESET event)."""
     def add_cid(self, cid: bytes, path_id: int) -> None:

@@ -17,26 +17,28 @@ cdef enum:
     LARGE_BYTES = 66 * 1024
     SMALL_SPARE = 1024          # freed packets kept for the next packet_new(): 2 MiB
     LARGE_SPARE = 64            # 4 MiB
-    LARGE_LIMIT = 64 * 1024 * 1024 // LARGE_BYTES   # large packets alive at a time: 64 MiB
+    SMALL_LIMIT = 64 * 1024 * 1024 // SMALL_BYTES   # packets alive at a time, of all clients together: 64 MiB each
+    LARGE_LIMIT = 64 * 1024 * 1024 // LARGE_BYTES
 
 cdef packet_t* small_spare = NULL
 cdef packet_t* large_spare = NULL
 cdef int small_spares = 0
 cdef int large_spares = 0
-cdef int large_alive = 0        # handed out and not yet freed
+cdef int small_alive = 0        # handed out and not yet freed
+cdef int large_alive = 0
 
 
 cdef packet_t* packet_new(uint32_t size) noexcept nogil:
-    """Room for `size` bytes, all facts zero. NULL: no memory, too large, or too many large packets alive."""
+    """Room for `size` bytes, all facts zero. NULL: no memory, too large, or too many packets alive."""
     if size <= SMALL_BYTES:
-        return new_small()
+        return new_small() if small_alive < SMALL_LIMIT else NULL
     if size <= LARGE_BYTES and large_alive < LARGE_LIMIT:
         return new_large()
     return NULL
 
 
 cdef packet_t* new_small() noexcept nogil:
-    global small_spare, small_spares
+    global small_spare, small_spares, small_alive
     cdef packet_t* packet = small_spare
     if packet == NULL:
         packet = <packet_t*>malloc(sizeof(packet_t) + SMALL_BYTES)
@@ -45,6 +47,7 @@ cdef packet_t* new_small() noexcept nogil:
     else:
         small_spare = packet.next
         small_spares -= 1
+    small_alive += 1
     packet_reset(packet)
     packet.small = 1
     return packet
@@ -71,8 +74,9 @@ cdef inline void packet_reset(packet_t* packet) noexcept nogil:
 
 
 cdef void packet_free(packet_t* packet) noexcept nogil:
-    global small_spare, small_spares, large_spare, large_spares, large_alive
+    global small_spare, small_spares, small_alive, large_spare, large_spares, large_alive
     if packet.small:
+        small_alive -= 1
         if small_spares == SMALL_SPARE:
             free(packet)
             return

@@ -16,4 +16,5 @@ cdef struct ranges_t:
 
 cdef bint ranges_has(const ranges_t* ranges, uint64_t number) noexcept nogil
 cdef bint ranges_add(ranges_t* ranges, uint64_t number) noexcept nogil
-cdef uint32_t ranges_write_ack(const ranges_t* ranges, uint8_t* out, uint32_t path_id, uint64_t delay) noexcept nogil
+cdef uint32_t ranges_write_ack(const ranges_t* ranges, uint8_t* out, uint32_t path_id, uint64_t delay,
+                              bint multipath) noexcept nogil

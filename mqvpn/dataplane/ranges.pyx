@@ -61,15 +61,17 @@ cdef bint ranges_add(ranges_t* ranges, uint64_t number) noexcept nogil:
     return True
 
 
-cdef uint32_t ranges_write_ack(const ranges_t* ranges, uint8_t* out, uint32_t path_id, uint64_t delay) noexcept nogil:
-    """Write a PATH_ACK frame (at most 16 + 16 * ACKED_RANGES + 18 bytes); its length, 0 with nothing to say."""
+cdef uint32_t ranges_write_ack(const ranges_t* ranges, uint8_t* out, uint32_t path_id, uint64_t delay,
+                              bint multipath) noexcept nogil:
+    """Write a PATH_ACK or ACK frame (at most 16 + 16 * ACKED_RANGES + 18 bytes); its length, 0 with nothing to say."""
     cdef int i, count
     cdef uint32_t n = 0
     if ranges.count == 0:
         return 0
     count = ranges.count if ranges.count < ACKED_RANGES else ACKED_RANGES
-    n += put_varint(out + n, 0x3e)
-    n += put_varint(out + n, path_id)
+    n += put_varint(out + n, 0x3e if multipath else 0x02)
+    if multipath:
+        n += put_varint(out + n, path_id)
     n += put_varint(out + n, ranges.items[0].high)
     n += put_varint(out + n, delay)
     n += put_varint(out + n, count - 1)

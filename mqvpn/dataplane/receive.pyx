@@ -122,6 +122,8 @@ cdef keys_t* choose_keys(conn_t* conn, path_t* path, uint64_t number, bint phase
     """Which generation protected this packet. Paths see a key update each in its own time: one that has not yet is
     behind; on one that has, smaller numbers are of the generation before (RFC 9001, section 6.5)."""
     cdef int64_t seen = path.generation if path != NULL else conn.receive_generation
+    if seen < conn.receive_generation - 1:                  # the path slept through two updates
+        seen = conn.receive_generation - 1
     generation[0] = seen
     if phase != (seen & 1):
         if seen == conn.receive_generation and path != NULL and path.received.count and number < path.generation_first:

@@ -93,6 +93,7 @@ cdef class Connection:
             raise MemoryError
         self.conn.is_client = is_client
         self.conn.quarter_stream = -1
+        self.conn.multipath = True
         self.conn.ack_delay_exponent = 3
         self.conn.peer_ack_delay = 0.025
         self.conn.scheduler = WLB
@@ -156,6 +157,9 @@ cdef class Connection:
         for i in range(PATHS):
             if conn.paths[i] != NULL:
                 conn.paths[i].sent.peer_delay = max_ack_delay
+
+    def set_multipath(self, bint enabled):
+        self.live().multipath = enabled
 
     def set_reset_tokens(self, tokens):
         cdef conn_t* conn = self.live()

@@ -97,6 +97,7 @@ cdef struct prefix_t:
 cdef struct conn_t:
     uint32_t id
     bint is_client
+    bint multipath                  # negotiated: PATH_ACK, else ACK
     bint closed                     # only CONNECTION_CLOSE is sent, nothing is delivered
     path_t* paths[PATHS]
     keys_t send_keys[3]             # by generation modulo 3: previous, current, next

@@ -152,7 +152,7 @@ cdef bint send_acks(output_t* out, conn_t* conn) noexcept nogil:
             path.ack_at = 0.0
             continue
         delay = <uint64_t>((out.now - path.newest_at) * 1e6) >> ACK_EXPONENT
-        length = ranges_write_ack(&path.received, frame, path.id, delay)
+        length = ranges_write_ack(&path.received, frame, path.id, delay, conn.multipath)
         if length and not write_frames(out, conn, carrier, frame, length, 0, ACK_ONLY, 0):
             return False
         path.ack_at = 0.0
@@ -171,10 +171,14 @@ cdef bint obsolete(const conn_t* conn, const control_t* item, const path_t* path
 
 cdef bint must_wait(const conn_t* conn, const control_t* item, const path_t* path) noexcept nogil:
     """No path yet, the amplification limit, or, for frames that may go anywhere, no room."""
-    cdef uint32_t size = item.length + 40 if item.length + 40 > item.pad_to else item.pad_to
-    if path == NULL or not may_send(conn, path, size):
+    if path == NULL or not may_send(conn, path, item.length + 40):
         return True
     return item.path_id == ANY and not item.closing and path.sent.in_flight + item.length > path.sent.cc.cwnd
+
+
+cdef uint16_t padding(const conn_t* conn, const path_t* path, const control_t* item) noexcept nogil:
+    """RFC 9000, section 8.2.1: a challenge is not padded where the anti-amplification limit does not permit it."""
+    return item.pad_to if may_send(conn, path, item.pad_to) else 0
 
 
 cdef bint send_control(output_t* out, conn_t* conn) noexcept nogil:
@@ -191,8 +195,8 @@ cdef bint send_control(output_t* out, conn_t* conn) noexcept nogil:
                 last = item
                 link = &item.next
                 continue
-            if not write_frames(out, conn, path, <uint8_t*>item + sizeof(control_t), item.length, item.pad_to,
-                                ACK_ONLY if item.closing else CONTROL_ONLY, item.token):
+            if not write_frames(out, conn, path, <uint8_t*>item + sizeof(control_t), item.length,
+                                padding(conn, path, item), ACK_ONLY if item.closing else CONTROL_ONLY, item.token):
                 return False
         link[0] = item.next
         if conn.control_tail == item:

@@ -33,9 +33,7 @@ def stateless_reset(key: bytes, datagram: bytes) -> bytes | None:
     if size < SMALLEST_RESET:
         return None
     noise = secrets.token_bytes(size - 16)
-    return (
-        bytes([0x40 | noise[0] & 0x3F]) + noise[1:] + reset_token(key, datagram[1 : 1 + CONNECTION_ID_SIZE])
-    )
+    return bytes([0x40 | noise[0] & 0x3F]) + noise[1:] + reset_token(key, datagram[1 : 1 + CONNECTION_ID_SIZE])
 
 
 @dataclass(slots=True)
@@ -128,8 +126,7 @@ class PeerIds:
         # connection ID with another sequence number, is a PROTOCOL_VIOLATION.
         if self._by_cid.get(frame.connection_id, place) != place or (
             known is not None
-            and (known.connection_id, known.stateless_reset_token)
-            != (frame.connection_id, frame.stateless_reset_token)
+            and (known.connection_id, known.stateless_reset_token) != (frame.connection_id, frame.stateless_reset_token)
         ):
             raise _refused(TransportErrorCode.PROTOCOL_VIOLATION, "connection ID issued twice")
         ids.next_sequence = max(ids.next_sequence, frame.sequence_number + 1)

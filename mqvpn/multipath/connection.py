@@ -78,9 +78,7 @@ class MultipathConnection(ControlConnection):
         self._outbox = Outbox(connection)
         self._issuance = Issuance(connection, self._outbox, lambda cid: reset_token(key, cid))
         self._limits = PathLimits(max_path_id, self._issuance, self._outbox)
-        self._paths = Paths(
-            connection, self._outbox, self._issuance, self._events.append, self._limits.raise_own
-        )
+        self._paths = Paths(connection, self._outbox, self._issuance, self._events.append, self._limits.raise_own)
         ControlFrames(self._paths, self._issuance, self._limits).install(self)
         self._issuance.add_first(self.host_cid)
         self._lifetime = Lifetime(configuration.idle_timeout)
@@ -306,6 +304,7 @@ class MultipathConnection(ControlConnection):
             peer.max_datagram_frame_size,
             peer.max_udp_payload_size,
         )
+        self.engine_connection.set_multipath(self.multipath)
         if self.is_client:
             self.engine_connection.set_keep_alive(KEEP_ALIVE)
         self._lifetime.complete(now, self.peer_idle_timeout)
@@ -317,17 +316,13 @@ class MultipathConnection(ControlConnection):
 
     # The engine's events
 
-    def _handle_early(
-        self, socket: int, remote: Endpoint, local: Endpoint | None, data: bytes, now: float
-    ) -> None:
+    def _handle_early(self, socket: int, remote: Endpoint, local: Endpoint | None, data: bytes, now: float) -> None:
         self._early.append((data, socket, remote, local))
 
     def _handle_token(self, token: int, acked: bool, now: float) -> None:
         self._outbox.handle_token(token, acked)
 
-    def _handle_path_new(
-        self, path_id: int, socket: int, remote: Endpoint, local: Endpoint | None, now: float
-    ) -> None:
+    def _handle_path_new(self, path_id: int, socket: int, remote: Endpoint, local: Endpoint | None, now: float) -> None:
         if path_id not in self._paths.table:
             self._paths.open(path_id, Address(socket, remote, local), now)
 

@@ -51,9 +51,7 @@ class ControlFrames:
         if not self._limits.negotiated or read is None:
             # RFC 9000, section 12.4: "An endpoint MUST treat the receipt of a frame of unknown type as a
             # connection error of type FRAME_ENCODING_ERROR."
-            raise QuicConnectionError(
-                TransportErrorCode.FRAME_ENCODING_ERROR, arrival.frame_type, "unknown frame type"
-            )
+            raise QuicConnectionError(TransportErrorCode.FRAME_ENCODING_ERROR, arrival.frame_type, "unknown frame type")
         self._handle(read(source), arrival)
 
     def _handle(self, frame: Frame, arrival: Arrival) -> None:

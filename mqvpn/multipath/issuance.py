@@ -31,9 +31,7 @@ MAX_RETIRING: Final = 32  # RETIRE frames under way; aioquic's limit too (RFC 90
 def read_new_connection_id(source: Reader) -> PathNewConnectionId:
     """Read the fields of NEW_CONNECTION_ID (RFC 9000, section 19.15), which is about path 0."""
     try:
-        return PathNewConnectionId(
-            0, source.varint(), source.varint(), source.take(source.uint8()), source.take(16)
-        )
+        return PathNewConnectionId(0, source.varint(), source.varint(), source.take(source.uint8()), source.take(16))
     except ValueError as error:
         raise DecodeError(str(error)) from error
 

@@ -297,9 +297,7 @@ class Paths:
 
     def next_timeout(self) -> float | None:
         """When handle_timeout() is due."""
-        return min(
-            (at for path in self.table.values() if (at := path.next_timeout()) is not None), default=None
-        )
+        return min((at for path in self.table.values() if (at := path.next_timeout()) is not None), default=None)
 
     def handle_timeout(self, now: float) -> None:
         """Challenge again, give up, forget."""

@@ -16,9 +16,7 @@ PATH_RESPONSE: Final = 0x1B
 class Prober:
     """Sends PATH_CHALLENGE, PATH_RESPONSE and padded PINGs for the paths of one connection."""
 
-    def __init__(
-        self, outbox: Outbox, proven: Callable[[Path, int], None], hopeless: Callable[[Path], None]
-    ) -> None:
+    def __init__(self, outbox: Outbox, proven: Callable[[Path, int], None], hopeless: Callable[[Path], None]) -> None:
         """proven: a larger UDP payload passed; hopeless: SMALLEST_MTU did not pass and no try is left."""
         self._outbox = outbox
         self._proven = proven

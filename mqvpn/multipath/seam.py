@@ -224,9 +224,7 @@ class ControlConnection(QuicConnection, ABC):
     def end(self, reason: str) -> None:
         """End at once without sending anything."""
         if self._close_event is None:
-            self._close_event = ConnectionTerminated(
-                TransportErrorCode.NO_ERROR, QuicFrameType.PADDING, reason
-            )
+            self._close_event = ConnectionTerminated(TransportErrorCode.NO_ERROR, QuicFrameType.PADDING, reason)
         self._close_pending = False
         self._close_end()
 
@@ -237,9 +235,7 @@ class ControlConnection(QuicConnection, ABC):
             return b""
         builder: Any = FrameBuilder(1000)
         reason = event.reason_phrase.encode()[:200].decode(errors="ignore")
-        self._write_connection_close_frame(
-            builder, tls.Epoch.ONE_RTT, event.error_code, event.frame_type, reason
-        )
+        self._write_connection_close_frame(builder, tls.Epoch.ONE_RTT, event.error_code, event.frame_type, reason)
         return bytes(builder.frames)
 
     # Frames of 1-RTT packets
@@ -253,9 +249,7 @@ class ControlConnection(QuicConnection, ABC):
             try:
                 handler(Arrival(self._frames_path, frame_type, context.time), source)
             except DecodeError as error:
-                raise QuicConnectionError(
-                    TransportErrorCode.FRAME_ENCODING_ERROR, frame_type, str(error)
-                ) from error
+                raise QuicConnectionError(TransportErrorCode.FRAME_ENCODING_ERROR, frame_type, str(error)) from error
             buffer.seek(start + source.position)
 
         vars(self)["_QuicConnection__frame_handlers"][number] = (adapter, ONE_RTT_ONLY)

@@ -7,9 +7,7 @@ An MtuProof counts padded PINGs (RFC 8899): a size is proven once a packet of th
 import secrets
 from typing import Final
 
-CHALLENGE_DATAGRAM_SIZE: Final = (
-    1200  # RFC 9000, section 8.2.1: challenges are padded, and so prove this much
-)
+CHALLENGE_DATAGRAM_SIZE: Final = 1200  # RFC 9000, section 8.2.1: challenges are padded, and so prove this much
 INITIAL_PTO: Final = 1.0  # seconds: 333 ms of initial RTT and four times half of it (RFC 9002, section 6.2.2)
 SMALLEST_INTERVAL: Final = 0.1  # seconds between the first two challenges
 PROOF_SIZES: Final = (1400, 1331)  # bytes of UDP payload, largest first
