@@ -145,11 +145,7 @@ def functions(path: Path) -> Iterator[tuple[str, int]]:
         end = last = start
         for end in range(start + 1, len(lines)):
             text = lines[end]
-            if (
-                text.strip()
-                and len(text) - len(text.lstrip()) <= len(match[1])
-                and not text.strip().startswith(")")
-            ):
+            if text.strip() and len(text) - len(text.lstrip()) <= len(match[1]) and not text.strip().startswith(")"):
                 break
             last = end if text.strip() else last
         yield match[2], last - start + 1
@@ -162,9 +158,7 @@ def test_functions_are_short() -> None:
 
 
 def test_no_mocks() -> None:
-    mocking = [
-        path for path in sources("*.py", top=ROOT / "tests") for _, name in imports(path) if "mock" in name
-    ]
+    mocking = [path for path in sources("*.py", top=ROOT / "tests") for _, name in imports(path) if "mock" in name]
     assert mocking == []
 
 
@@ -174,9 +168,7 @@ def test_every_module_says_what_it_is() -> None:
         assert not text.strip() or ast.get_docstring(ast.parse(text)), f"{path}: no docstring"
 
 
-FORBIDDEN = re.compile(
-    r"\b(?:TODO|FIXME|XXX|NotImplementedError)\b|/(?:work|root|home/\w+|tmp/notes)/|\.\./shared"
-)
+FORBIDDEN = re.compile(r"\b(?:TODO|FIXME|XXX|NotImplementedError)\b|/(?:work|root|home/\w+|tmp/notes)/|\.\./shared")
 
 
 def test_nothing_is_left_unfinished_or_bound_to_one_machine() -> None:
@@ -207,9 +199,7 @@ def test_mypy() -> None:
 
 
 def test_mypy_of_the_test_bed() -> None:
-    run_tool(
-        "mypy", "--strict", "tests/lab", "tests/bench", "tests/e2e", "tests/conftest.py", "packaging/demo.py"
-    )
+    run_tool("mypy", "--strict", "tests/lab", "tests/bench", "tests/e2e", "tests/conftest.py", "packaging/demo.py")
 
 
 def test_cython_lint() -> None:

@@ -132,9 +132,7 @@ def test_flags_override_the_file(run: Run, tmp_path: Path) -> None:
     file = tmp_path / "c"
     file.write_text("[Server]\nAddress = h\n[Multipath]\nPath = eth0\n")
     _, settings = run("-C", str(file), "--path", "usb0", "--no-reconnect")
-    assert settings == ClientSettings(
-        server_addr=HostPort("h", 443), paths=(PathSetting("usb0"),), reconnect=False
-    )
+    assert settings == ClientSettings(server_addr=HostPort("h", 443), paths=(PathSetting("usb0"),), reconnect=False)
 
 
 def test_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -51,21 +51,13 @@ LINE = st.builds(
 STARTS = st.sampled_from(["", "[Server]\nAddress = h\n", "[TLS]\nCert = c\n[Auth]\nUser = eve:k\n"])
 INI = st.builds(lambda start, lines: start + "".join(lines), STARTS, st.lists(LINE | TEXT, max_size=4))
 
-NAMES = st.sampled_from([*(row.name for row in ROWS), "reorder", "hybrid", "reorder_rules"]) | st.text(
-    max_size=4
-)
+NAMES = st.sampled_from([*(row.name for row in ROWS), "reorder", "hybrid", "reorder_rules"]) | st.text(max_size=4)
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | TEXT
-VALUES = st.recursive(
-    LEAVES, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(NAMES, inner, max_size=2)
-)
+VALUES = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(NAMES, inner, max_size=2))
 BASES = st.sampled_from([{}, {"server_addr": "h"}, {"mode": "server", "users": ["eve:k"]}])
-JSON = st.builds(
-    lambda base, more: json.dumps({**base, **more}), BASES, st.dictionaries(NAMES, VALUES, max_size=2)
-)
+JSON = st.builds(lambda base, more: json.dumps({**base, **more}), BASES, st.dictionaries(NAMES, VALUES, max_size=2))
 
-ANYTHING = (INI | JSON | st.text().map("{{{}".format)).map(
-    lambda text: text.encode(errors="replace")
-) | st.binary()
+ANYTHING = (INI | JSON | st.text().map("{{{}".format)).map(lambda text: text.encode(errors="replace")) | st.binary()
 
 
 @given(ANYTHING, st.sampled_from([None, "client", "server"]))

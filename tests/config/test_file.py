@@ -53,16 +53,12 @@ def test_nothing_is_interpolated_or_continued() -> None:
 
 
 def test_comments_behind_values() -> None:
-    text = (
-        '[TLS]\nCert = /a b/c # comment\nKey = "/k#ey"  # comment "x"\n[Interface]\nSubnet6 = # none\nMTU ='
-    )
+    text = '[TLS]\nCert = /a b/c # comment\nKey = "/k#ey"  # comment "x"\n[Interface]\nSubnet6 = # none\nMTU ='
     assert read(text) == [("cert_file", ("/a b/c",)), ("key_file", ("/k#ey",))]
     assert refusal("[TLS]\n\nCert = /a#b\n").startswith("c:3: [TLS] Cert: a # stands in the value; quote it")
 
 
-@pytest.mark.parametrize(
-    "written", ["abc#def", "abc;def", "abc   # note", "abc ; note", "#abc", "# note", "a,b#c"]
-)
+@pytest.mark.parametrize("written", ["abc#def", "abc;def", "abc   # note", "abc ; note", "#abc", "# note", "a,b#c"])
 @pytest.mark.parametrize("key", ["Key = ", "User = alice:"])
 def test_secret_is_refused_not_cut(key: str, written: str) -> None:
     message = refusal(f"[Auth]\n{key}{written}\n")

@@ -195,9 +195,7 @@ def test_defaults(key_file: Path) -> None:
     assert server.warnings == ()
 
 
-@pytest.mark.parametrize(
-    ("name", "kind"), [("server.conf", ServerSettings), ("client-example.conf", ClientSettings)]
-)
+@pytest.mark.parametrize(("name", "kind"), [("server.conf", ServerSettings), ("client-example.conf", ClientSettings)])
 def test_shipped_examples(name: str, kind: type, tmp_path: Path, key_file: Path) -> None:
     """As shipped, and with every commented key switched on."""
     text = (EXAMPLES / name).read_text()
@@ -219,15 +217,11 @@ def test_shipped_examples(name: str, kind: type, tmp_path: Path, key_file: Path)
 
 def test_command_line_overrides_the_file(tmp_path: Path) -> None:
     file = written(tmp_path, CLIENT_INI)
-    loaded = load(
-        file, {"paths": ["usb0"], "mtu": "1300", "reconnect": "false", "insecure": "false", "dns": []}
-    )
+    loaded = load(file, {"paths": ["usb0"], "mtu": "1300", "reconnect": "false", "insecure": "false", "dns": []})
     assert isinstance(loaded, ClientSettings)
     assert (loaded.paths, loaded.mtu, loaded.reconnect) == ((PathSetting("usb0"),), 1300, False)
     assert loaded.warnings == ()
-    with pytest.raises(
-        ConfigError, match=r"^--mtu: 20 is out of range; write a number from 1280 to 9000, or 0$"
-    ):
+    with pytest.raises(ConfigError, match=r"^--mtu: 20 is out of range; write a number from 1280 to 9000, or 0$"):
         load(file, {"mtu": "20"})
 
 
@@ -236,8 +230,7 @@ def test_command_line_overrides_the_file(tmp_path: Path) -> None:
     [
         (
             "",
-            "c: write [Server] Address (or --server) for a client, "
-            "[Interface] Listen (or --listen) for a server",
+            "c: write [Server] Address (or --server) for a client, [Interface] Listen (or --listen) for a server",
         ),
         (
             "[Server]\nAddress = h\n[Interface]\nListen = 0.0.0.0:1",
@@ -259,8 +252,7 @@ def test_command_line_overrides_the_file(tmp_path: Path) -> None:
         ),
         (
             "[Interface]\nListen = example.com:443",
-            "c:2: [Interface] Listen: an address of this machine is expected, "
-            "such as 0.0.0.0:443 or [::]:443",
+            "c:2: [Interface] Listen: an address of this machine is expected, such as 0.0.0.0:443 or [::]:443",
         ),
         (
             "[TLS]\nCert = a\n[Interface]\nSubnet = 10.0.0.0/8",
@@ -308,10 +300,7 @@ def test_refusals(text: str, message: str, tmp_path: Path) -> None:
 
 def test_mode_must_fit_the_file(tmp_path: Path) -> None:
     text = "[Server]\nAddress = h\n[Auth]\nKey = k"
-    assert (
-        refusal(text, tmp_path, "server")
-        == "c:2: [Server] Address: makes this a client; remove it, or run a client"
-    )
+    assert refusal(text, tmp_path, "server") == "c:2: [Server] Address: makes this a client; remove it, or run a client"
     assert refusal("[TLS]\nCert = a", tmp_path, "client").startswith("c: [Server] Address: missing")
 
 
@@ -326,16 +315,13 @@ def test_keys_of_the_other_side_warn(tmp_path: Path) -> None:
 def test_secrets_which_others_can_read(tmp_path: Path, key_file: Path) -> None:
     text = "[Server]\nAddress = h\n[Auth]\nKey = s3cr3t"
     file = written(tmp_path, text, 0o644)
-    assert load(file).warnings == (
-        f"{file}: holds a key and can be read by every user; run: chmod o-rwx {file}",
-    )
+    assert load(file).warnings == (f"{file}: holds a key and can be read by every user; run: chmod o-rwx {file}",)
     assert load(written(tmp_path, text, 0o640)).warnings == ()
     assert load(written(tmp_path, text.replace("s3cr3t", f"file:{key_file}"), 0o644)).warnings == ()
     argv = load(None, CLIENT | {"auth_key": "s3cr3t"})
     assert argv.auth_key == Secret("s3cr3t")
     assert argv.warnings == (
-        "--auth-key: every user of this machine can see the key in ps; "
-        "write it to a file and give file:/PATH instead",
+        "--auth-key: every user of this machine can see the key in ps; write it to a file and give file:/PATH instead",
     )
     assert load(None, {"listen": "[::]:443", "users": [f"a:file:{key_file}"]}).warnings == ()
 

@@ -71,9 +71,7 @@ def test_path(name: str) -> None:
     assert PathSetting.read(name).interface == name
 
 
-@pytest.mark.parametrize(
-    "name", ["", "a" * 16, "..", ".", "a/b", "a b", "eth0:1", "a%d", "é", "wwan0; role=backup"]
-)
+@pytest.mark.parametrize("name", ["", "a" * 16, "..", ".", "a/b", "a b", "eth0:1", "a%d", "é", "wwan0; role=backup"])
 def test_path_refuses(name: str) -> None:
     with pytest.raises(ValueError, match="interface name"):
         PathSetting.read(name)
@@ -132,9 +130,7 @@ def test_user() -> None:
     assert User.read(" alice : key ") == User("alice", Secret("key"))
 
 
-@pytest.mark.parametrize(
-    "text", ["alice", ":key", "alice:", 'a"b:key', "a\\b:key", "a\nb:key", "é" * 32 + ":key"]
-)
+@pytest.mark.parametrize("text", ["alice", ":key", "alice:", 'a"b:key', "a\\b:key", "a\nb:key", "é" * 32 + ":key"])
 def test_user_refuses(text: str) -> None:
     with pytest.raises(ValueError, match=r"NAME:KEY|user name|key"):
         User.read(text)

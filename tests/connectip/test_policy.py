@@ -60,9 +60,7 @@ def test_scope_leaves_out_other_protocols_and_addresses() -> None:
     ranges = [span("10.0.0.0", "10.0.0.255", 6), span("10.0.0.0", "10.0.0.255", 17)]
     assert destinations(policy(ASSIGNED, ranges, Scope(protocol=17))) == [("10.0.0.0/24", 17)]
     assert destinations(policy(ASSIGNED, ranges, Scope(IPv4Network("10.9.0.0/16")))) == []
-    assert destinations(policy(ASSIGNED, ranges, Scope(IPv4Network("10.0.0.128/25"), 6))) == [
-        ("10.0.0.128/25", 6)
-    ]
+    assert destinations(policy(ASSIGNED, ranges, Scope(IPv4Network("10.0.0.128/25"), 6))) == [("10.0.0.128/25", 6)]
 
 
 def test_routes_of_too_many_prefixes_are_abuse() -> None:

@@ -141,9 +141,7 @@ def test_an_offload_that_contradicts_the_packet_is_dropped(device: Device, messa
     assert device.tun.drops()[Drop.BAD_OFFLOAD] == 1
 
 
-@pytest.mark.parametrize(
-    "message", [b"x", bytes(10), bytes(10) + b"\x45" + bytes(18), bytes(10) + b"\x50" * 40]
-)
+@pytest.mark.parametrize("message", [b"x", bytes(10), bytes(10) + b"\x45" + bytes(18), bytes(10) + b"\x50" * 40])
 def test_what_is_not_ip_is_dropped(device: Device, message: bytes) -> None:
     assert device.read(message) == []
     assert device.tun.drops()[Drop.NOT_IP] == 1
@@ -318,9 +316,7 @@ def batch_of(runs: list[dict[str, int]], order: list[int]) -> list[bytes]:
 
 @given(st.lists(FACTS, min_size=1, max_size=8), st.lists(st.integers(0, 7), max_size=30), st.booleans())
 @settings(max_examples=400, deadline=None)
-def test_batches_are_written_as_the_twin_does(
-    runs: list[dict[str, int]], order: list[int], uso: bool
-) -> None:
+def test_batches_are_written_as_the_twin_does(runs: list[dict[str, int]], order: list[int], uso: bool) -> None:
     packets = batch_of(runs, order)
     device = Device(uso=uso)
     try:

@@ -88,9 +88,7 @@ def test_addresses_of_both_ends_are_known(family: int, source: str, to: str) -> 
 
 @pytest.mark.parametrize(("family", "source", "to"), [WAYS[0], WAYS[2]])
 @pytest.mark.parametrize("segments", [1, 5])
-def test_a_wildcard_socket_sends_from_the_address_it_is_told(
-    family: int, source: str, to: str, segments: int
-) -> None:
+def test_a_wildcard_socket_sends_from_the_address_it_is_told(family: int, source: str, to: str, segments: int) -> None:
     with contextlib.closing(Pair(family)) as pair:
         pair.send(bytes(100 * segments), 100, to, ("127.0.0.9", 0))
         pair.received(segments)
@@ -115,9 +113,7 @@ def test_two_addresses_of_one_family_and_link_local(net: Net) -> None:
         for to, source in (("fd09::1", "fd09::2"), ("fd09::2", "fd09::1")):
             pair.send(bytes(300), 100, to, (source, 0))
             pair.received(3)
-            assert {row[1:3] for row in pair.batch.datagrams()} == {
-                ((source, pair.ports[0]), (to, pair.ports[1]))
-            }
+            assert {row[1:3] for row in pair.batch.datagrams()} == {((source, pair.ports[0]), (to, pair.ports[1]))}
         pair.send(b"local", 0, "fe80::9%v0", ("fe80::9%v0", 0))
         pair.received(1)
         [(_, remote, local, _)] = pair.batch.datagrams()

@@ -27,9 +27,7 @@ class Ping:
     output: str
 
 
-def ping(
-    namespace: Namespace, address: str, *, size: int = 56, count: int = 3, fragment: bool = True
-) -> Ping:
+def ping(namespace: Namespace, address: str, *, size: int = 56, count: int = 3, fragment: bool = True) -> Ping:
     """Send echo requests of `size` payload bytes. With fragment=False they carry DF, and a packet that is
     too big fails visibly instead of being cut by the sender."""
     argv = ["ping", "-n", "-i", "0.1", "-W", "2", "-c", str(count), "-s", str(size)]

@@ -122,9 +122,7 @@ def test_reaches_only_by_interfaces_that_have_a_route(net: Net) -> None:
             assert netlink.reaches(ip_address("2001:db8:2::1"), "eth2")
             assert not netlink.reaches(SERVER, "eth9")
             client.ip("route", "add", "default", "via", "192.0.2.1", "dev", "eth2", "metric", "500")
-            client.ip(
-                "-6", "route", "add", "default", "via", "2001:db8:2::1", "dev", "eth2", "metric", "5000"
-            )
+            client.ip("-6", "route", "add", "default", "via", "2001:db8:2::1", "dev", "eth2", "metric", "5000")
             for server in (SERVER, SERVER6):
                 assert netlink.reaches(server, "eth1")
                 assert netlink.reaches(server, "eth2")

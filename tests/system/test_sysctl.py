@@ -34,9 +34,7 @@ def rp_filter(root: Path, interface: str) -> Path:
     ("of_all", "of_interface", "expected"),
     [("0", "0", "0"), ("1", "0", "2"), ("0", "1", "2"), ("1", "1", "2"), ("2", "1", "1"), ("1", "2", "2")],
 )
-def test_rp_filter_is_loosened_where_it_is_strict(
-    tree: Path, of_all: str, of_interface: str, expected: str
-) -> None:
+def test_rp_filter_is_loosened_where_it_is_strict(tree: Path, of_all: str, of_interface: str, expected: str) -> None:
     rp_filter(tree, "all").write_text(of_all)
     rp_filter(tree, "eth0").write_text(of_interface)
     with Sysctls(tree) as sysctls:

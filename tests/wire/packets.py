@@ -19,12 +19,8 @@ def ipv4(
 ) -> bytes:
     """`fragment`: flags and offset as in the header."""
     size = 20 + len(options)
-    header = (
-        bytearray([0x40 | size // 4, 0]) + (size + len(body)).to_bytes(2) + b"\0\0" + fragment.to_bytes(2)
-    )
-    header += (
-        bytes([hop_limit, protocol, 0, 0]) + IPv4Address(source).packed + IPv4Address(destination).packed
-    )
+    header = bytearray([0x40 | size // 4, 0]) + (size + len(body)).to_bytes(2) + b"\0\0" + fragment.to_bytes(2)
+    header += bytes([hop_limit, protocol, 0, 0]) + IPv4Address(source).packed + IPv4Address(destination).packed
     header += options
     header[10:12] = checksum(bytes(header)).to_bytes(2)
     return bytes(header) + body

@@ -199,9 +199,7 @@ def test_ipv6_multicast_gets_packet_too_big_only() -> None:
     assert packet_too_big(ipv6(destination="ff0e::1"), 1280, GATEWAY6) is not None
 
 
-@pytest.mark.parametrize(
-    "source", ["0.0.0.0", "0.1.2.3", "127.0.0.1", "224.0.0.1", "240.0.0.1", "255.255.255.255"]
-)
+@pytest.mark.parametrize("source", ["0.0.0.0", "0.1.2.3", "127.0.0.1", "224.0.0.1", "240.0.0.1", "255.255.255.255"])
 def test_no_error_to_an_ipv4_source_that_is_no_single_host(source: str) -> None:
     assert no_route(ipv4(source=source), GATEWAY) is None
 
