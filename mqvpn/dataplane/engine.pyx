@@ -12,6 +12,7 @@ from mqvpn.dataplane.events cimport event_data
 from mqvpn.dataplane.inner cimport packet_accept
 from mqvpn.dataplane.packet cimport PacketBatch, PacketRefs
 from mqvpn.dataplane.receive cimport receive_slot
+from mqvpn.dataplane.resequence cimport released_free
 from mqvpn.dataplane.session cimport Connection as Compiled
 from mqvpn.dataplane.state cimport *
 from mqvpn.dataplane.table cimport conn_ready, conn_take
@@ -94,6 +95,7 @@ cdef class Engine:
 
     def __dealloc__(self):
         # Connections hold a reference to their engine: when this runs, none is left.
+        released_free(&self.core)
         free(self.core.conns)
         free(self.core.deadlines)
         free(self.core.cids)
@@ -110,6 +112,7 @@ cdef class Engine:
     def receive(self, Datagrams datagrams, PacketRefs out, double now):
         cdef sink_t sink
         cdef int i
+        released_free(&self.core)
         sink.items, sink.count, sink.capacity = out.items, &out.count, out.capacity
         for i in range(datagrams.count):
             receive_slot(&self.core, &datagrams.items[i], &sink, now)
@@ -130,6 +133,7 @@ cdef class Engine:
         slot.segment = <uint16_t>slot.length
         self.kept_next += 1
         memcpy(slot.data, <char*>data, slot.length)
+        released_free(&self.core)
         sink.items, sink.count, sink.capacity = out.items, &out.count, out.capacity
         receive_slot(&self.core, &slot, &sink, now)
 
@@ -166,11 +170,14 @@ cdef class Engine:
                 first = at
         return first if first != 0.0 else None
 
-    def timeout(self, double now):
+    def timeout(self, PacketRefs out, double now):
+        cdef sink_t sink
         cdef uint32_t i
+        released_free(&self.core)
+        sink.items, sink.count, sink.capacity = out.items, &out.count, out.capacity
         for i in range(self.core.conn_capacity):
             if self.core.deadlines[i] != 0.0 and self.core.deadlines[i] <= now and self.core.conns[i] != NULL:
-                conn_timeout(&self.core, self.core.conns[i], now)
+                conn_timeout(&self.core, self.core.conns[i], &sink, now)
 
     def has_events(self):
         return self.core.arena_used != 0

@@ -20,6 +20,9 @@ cdef struct flow_t:
     uint32_t volume
     int32_t deficit
     int8_t slot                     # path slot it is pinned to; -1: none
+    uint8_t spread                  # it uses several paths at once, under this number and counting
+    uint16_t number
+    uint32_t sequence
     # CoDel (RFC 8289)
     double first_above
     double drop_next

@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""IP packets and the HTTP datagrams that carry them: who may send what to whom.
+"""IP packets between the TUN device and connections: who may send what to whom.
 
-RFC 9484, sections 4.7 (addresses), 6 (Context ID 0) and 11 (source validation, BCP 38); RFC 9297, section 2.1.
+RFC 9484, sections 4.7 (addresses) and 11 (source validation, BCP 38).
 Nothing here ends a connection: a packet that may not pass is dropped under its reason.
 """
 from libc.string cimport memcmp, memcpy, memset
@@ -11,7 +11,6 @@ from mqvpn.dataplane.headers cimport load16
 from mqvpn.dataplane.packet cimport packet_free
 from mqvpn.dataplane.state cimport *
 from mqvpn.dataplane.table cimport conn_ready, route_find
-from mqvpn.dataplane.varint cimport get_varint
 
 cdef enum:
     QUOTED = 1300                   # bytes of an undeliverable packet told to Python: enough for an ICMP error
@@ -76,8 +75,8 @@ cdef bint within(const prefix_t* prefixes, uint32_t count, const uint8_t* ip) no
     return False
 
 
-cdef void deliver(core_t* core, conn_t* conn, uint8_t* p, uint32_t length, sink_t* sink) noexcept nogil:
-    """An IP packet from the peer: checked, then handed on for the TUN."""
+cdef bint packet_allowed(core_t* core, conn_t* conn, const uint8_t* p, uint32_t length) noexcept nogil:
+    """Whether an IP packet from the peer may pass; if not, it is counted."""
     cdef addresses_t addresses
     cdef int reason = read_addresses(p, length, &addresses)
     if reason == ANY:
@@ -87,35 +86,21 @@ cdef void deliver(core_t* core, conn_t* conn, uint8_t* p, uint32_t length, sink_
             reason = DROP_SOURCE_NOT_ASSIGNED
         elif not within(conn.local, conn.local_count, addresses.destination):
             reason = DROP_NO_ROUTE
-        elif sink.count[0] >= sink.capacity:
-            reason = DROP_QUEUE_FULL
     if reason != ANY:
         core.drops[reason] += 1
+    return reason == ANY
+
+
+cdef void packet_deliver(core_t* core, conn_t* conn, const uint8_t* p, uint32_t length, sink_t* sink) noexcept nogil:
+    """Hand an IP packet on for the TUN; its bytes stay where they are until it was written."""
+    if sink.count[0] >= sink.capacity:
+        core.drops[DROP_QUEUE_FULL] += 1
         return
-    sink.items[sink.count[0]].data = p
+    sink.items[sink.count[0]].data = <uint8_t*>p
     sink.items[sink.count[0]].length = length
     sink.count[0] += 1
     conn.ip_received += 1
     conn.ip_received_bytes += length
-
-
-cdef void datagram_received(core_t* core, conn_t* conn, uint8_t* data, uint32_t length, sink_t* sink,
-                            double now) noexcept nogil:
-    """The payload of a DATAGRAM frame: quarter stream ID, Context ID, then for context 0 an IP packet."""
-    cdef const uint8_t* end = data + length
-    cdef const uint8_t* at
-    cdef uint64_t stream = 0, context = 0
-    at = get_varint(data, end, &stream)
-    at = get_varint(at, end, &context)
-    if at == NULL:
-        core.drops[DROP_TOO_SHORT] += 1
-        return
-    if context == 0 and <int64_t>stream == conn.quarter_stream:
-        deliver(core, conn, <uint8_t*>at, <uint32_t>(end - at), sink)
-        return
-    core.drops[DROP_UNKNOWN_CONTEXT if context else DROP_UNKNOWN_STREAM] += 1
-    if event_allowed(core, now):
-        event_bytes(core, EVENT_DATAGRAM, conn, data, length)
 
 
 cdef conn_t* owner_of(core_t* core, packet_t* packet, int* reason, double now) noexcept nogil:

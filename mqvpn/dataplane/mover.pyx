@@ -96,7 +96,8 @@ cdef class Mover:
                 self.tun.write(self.refs)
                 busy = True
         if self.engine_due() <= now:
-            self.engine.timeout(now)
+            self.engine.timeout(self.refs, now)
+            self.tun.write(self.refs)
             busy = True
         self.transmit(now)
         return busy

@@ -10,9 +10,9 @@
 from libc.string cimport memcmp, memcpy
 from mqvpn.dataplane.acks cimport inbound_t, note_ack, read_ack
 from mqvpn.dataplane.crypto cimport SAMPLE, TAG, header_masks, keys_t, unseal
+from mqvpn.dataplane.datagram cimport datagram_received
 from mqvpn.dataplane.events cimport *
 from mqvpn.dataplane.frames cimport *
-from mqvpn.dataplane.inner cimport datagram_received
 from mqvpn.dataplane.ranges cimport ranges_add, ranges_has
 from mqvpn.dataplane.state cimport *
 from mqvpn.dataplane.table cimport *
@@ -280,4 +280,5 @@ cdef void read_datagram(inbound_t* packet, uint64_t kind, const uint8_t* body, c
     if kind == 0x31:
         body = get_varint(body, after, &length)
     if not packet.conn.closed:
-        datagram_received(packet.core, packet.conn, <uint8_t*>body, <uint32_t>(after - body), packet.sink, packet.now)
+        datagram_received(packet.core, packet.conn, packet.path, <uint8_t*>body, <uint32_t>(after - body), packet.sink,
+                          packet.now)

@@ -17,6 +17,8 @@ cdef double STAY = 0.3              # a flow that cannot pause is looked at agai
 cdef double BETTER = 1.5            # how much more another path must give before such a flow moves
 cdef double FLOWLET = 0.010         # shortest pause that counts as a gap
 cdef double WHOLE = 0.02             # share of all paths' capacity that makes a flow count as a whole one
+cdef double PATIENCE = 0.003        # a packet that waited so long for its own path takes another
+cdef double PAUSE = 1.0             # that ends a spread flow: nothing of it is on the way any more
 cdef double FOREVER = 1e30
 
 
@@ -149,10 +151,34 @@ cdef double gap_of(conn_t* conn, const choice_t* choice) noexcept nogil:
     return high - low if high - low > FLOWLET else FLOWLET
 
 
+cdef void begin_spread(conn_t* conn, flow_t* flow) noexcept nogil:
+    if not flow.spread:
+        flow.spread = True
+        flow.number = conn.next_flow
+        flow.sequence = 0
+        conn.next_flow += 1
+
+
+cdef int spread(conn_t* conn, flow_t* flow, const choice_t* choice, double now) noexcept nogil:
+    """A flow that waits although another path has room uses several at once, where the peer puts it back in order. It
+    is a flow of one path again after a pause."""
+    if not conn.spread:
+        return ANY
+    if flow.spread:
+        if now - flow.last_sent > PAUSE:
+            flow.spread = False
+            flow.slot = ANY
+    elif flow.head != NULL and now - flow.head.arrived > PATIENCE and lowest_rtt(conn, choice) != ANY:
+        begin_spread(conn, flow)
+    return lowest_rtt(conn, choice) if flow.spread else ANY
+
+
 cdef int choose_wlb(conn_t* conn, flow_t* flow, choice_t* choice, double now) noexcept nogil:
     cdef int k, slot
     cdef bint fit = False
     cdef double factor = 1.0
+    if flow.spread:
+        return spread(conn, flow, choice, now)
     for k in range(choice.count):
         fit = fit or choice.slots[k] == flow.slot
     if fit and choice.count > 1:
@@ -161,7 +187,7 @@ cdef int choose_wlb(conn_t* conn, flow_t* flow, choice_t* choice, double now) no
         elif now - flow.placed > STAY:
             factor = BETTER
         else:
-            return flow.slot if choice.room[flow.slot] > 0 else ANY
+            return flow.slot if choice.room[flow.slot] > 0 else spread(conn, flow, choice, now)
     if now - conn.load_at > LOAD_STEP:
         count_load(conn, choice, now)
     slot = pick(conn, flow, choice, factor)
@@ -177,9 +203,15 @@ cdef int choose_wlb(conn_t* conn, flow_t* flow, choice_t* choice, double now) no
 
 cdef int choose(conn_t* conn, flow_t* flow, choice_t* choice, double now) noexcept nogil:
     """The slot of the path for the flow's next burst, ANY if it has to wait."""
+    cdef int slot
     if conn.scheduler == WLB:
         return choose_wlb(conn, flow, choice, now)
-    return lowest_rtt(conn, choice)
+    slot = lowest_rtt(conn, choice)
+    if conn.spread and slot != ANY:
+        if slot != flow.slot and flow.slot != ANY and now - flow.last_sent < gap_of(conn, choice):
+            begin_spread(conn, flow)
+        flow.slot = slot
+    return slot
 
 
 cdef path_t* control_path(conn_t* conn, double now) noexcept nogil:

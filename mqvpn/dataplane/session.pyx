@@ -12,6 +12,7 @@ from mqvpn.dataplane.crypto cimport (
 from mqvpn.dataplane.events cimport event_token, owner_t
 from mqvpn.dataplane.flow cimport queue_clear
 from mqvpn.dataplane.recovery cimport recovery_give_up, recovery_pto, recovery_restart
+from mqvpn.dataplane.resequence cimport spread_clear
 from mqvpn.dataplane.state cimport *
 from mqvpn.dataplane.table cimport *
 from mqvpn.dataplane.udp cimport endpoint_from_python, endpoint_t
@@ -342,6 +343,9 @@ cdef class Connection:
     def set_scheduler(self, name):
         self.live().scheduler = {"minrtt": MINRTT, "wlb": WLB}[name]
 
+    def set_spread(self, bint enabled):
+        self.live().spread = enabled
+
     def set_keep_alive(self, double seconds):
         self.live().keep_alive = seconds
         conn_ready(&self.engine.core, self.conn)
@@ -372,6 +376,7 @@ cdef class Connection:
         core.conns[conn.id] = NULL
         core.deadlines[conn.id] = 0.0
         queue_clear(&conn.queue)
+        spread_clear(conn)
         while conn.control_head != NULL:
             item = conn.control_head
             conn.control_head = item.next

@@ -2,7 +2,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from mqvpn.dataplane.crypto cimport header_keys_t, keys_t
 from mqvpn.dataplane.flow cimport queue_t
-from mqvpn.dataplane.packet cimport packet_ref_t
+from mqvpn.dataplane.packet cimport packet_ref_t, packet_t
 from mqvpn.dataplane.ranges cimport ranges_t
 from mqvpn.dataplane.recovery cimport recovery_t
 from mqvpn.dataplane.udp cimport burst_t, endpoint_t
@@ -94,6 +94,18 @@ cdef struct prefix_t:
     uint8_t ip[16]                  # IPv4 as ::ffff:a.b.c.d
     uint8_t length                  # of those 128 bits
 
+cdef struct lane_t:                 # one flow that comes over several paths (resequence.pyx)
+    uint16_t flow
+    uint64_t expected               # the next number to deliver; 64-bit so that it never wraps
+    uint64_t end                    # one behind the newest number seen
+    uint32_t held
+    packet_t** ring                 # what came too early, by number modulo the window; NULL: the lane is free
+    uint64_t* seen                  # a bit for each number of the window
+    double waiting                  # when the gap at `expected` is given up; 0: nothing is held
+    double used_at
+    uint64_t path_number[PATHS]     # newest number by path, and when
+    double path_at[PATHS]
+
 cdef struct conn_t:
     uint32_t id
     bint is_client
@@ -127,6 +139,9 @@ cdef struct conn_t:
     double load[PATHS]              # WLB: how many bulk flows each path carries
     double load_at
     double capacity                 # of the paths in use together, bytes per second
+    bint spread                     # both ends put spread flows back in order
+    uint16_t next_flow              # for the next flow that is spread
+    lane_t* lanes                   # NULL until one is needed
     bint ready                      # in the list of those to be served
     conn_t* ready_next
     uint64_t ip_sent, ip_sent_bytes, ip_received, ip_received_bytes
@@ -170,6 +185,7 @@ cdef struct core_t:                 # one engine
     uint32_t arena_used, arena_capacity
     double limit_at                 # start of the second in which `limited` events were reported
     uint32_t limited
+    packet_t* released              # held packets that were delivered with the last batch
     uint64_t drops[DROPS]
 
 cdef struct sink_t:                 # where opened IP packets go

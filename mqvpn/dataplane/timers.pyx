@@ -8,6 +8,7 @@ elsewhere; it is probed, at first after each PTO and never less often than PROBE
 from libc.stdint cimport uint32_t
 from mqvpn.dataplane.events cimport event_finish, event_new, event_token, owner_t
 from mqvpn.dataplane.recovery cimport recovery_detect, recovery_give_up, recovery_oldest, recovery_pto
+from mqvpn.dataplane.resequence cimport spread_deadline, spread_timeout
 from mqvpn.dataplane.state cimport *
 from mqvpn.dataplane.table cimport conn_ready
 
@@ -50,6 +51,7 @@ cdef double conn_deadline(conn_t* conn, double now) noexcept nogil:
             sooner(&deadline, path.sent.last_eliciting + conn.keep_alive)
         if conn.queue.first != NULL and path.usable and path.sent.cc.pace > now:
             sooner(&deadline, path.sent.cc.pace)
+    sooner(&deadline, spread_deadline(conn))
     return deadline
 
 
@@ -93,7 +95,7 @@ cdef void path_timeout(owner_t* due, path_t* path, double now) noexcept nogil:
         path.sent.last_eliciting = now      # until the PING is on its way
 
 
-cdef void conn_timeout(core_t* core, conn_t* conn, double now) noexcept nogil:
+cdef void conn_timeout(core_t* core, conn_t* conn, sink_t* sink, double now) noexcept nogil:
     """Do all that is due, and have the connection served."""
     cdef owner_t due
     cdef int i
@@ -101,4 +103,5 @@ cdef void conn_timeout(core_t* core, conn_t* conn, double now) noexcept nogil:
     for i in range(PATHS):
         if conn.paths[i] != NULL and conn.paths[i].opened and not conn.paths[i].abandoned:
             path_timeout(&due, conn.paths[i], now)
+    spread_timeout(core, conn, sink, now)
     conn_ready(core, conn)

@@ -12,9 +12,11 @@ from mqvpn.dataplane.congestion cimport pacing_allows, pacing_sent
 from mqvpn.dataplane.crypto cimport SAMPLE, TAG, header_masks, seal
 from mqvpn.dataplane.events cimport event_allowed, event_data, event_finish, event_new
 from mqvpn.dataplane.flow cimport flow_t, queue_head, queue_pop, queue_sent
+from mqvpn.dataplane.headers cimport store16, store32
 from mqvpn.dataplane.packet cimport packet_t
 from mqvpn.dataplane.ranges cimport ranges_write_ack
 from mqvpn.dataplane.recovery cimport ACK_ONLY, BULK, CONTROL_ONLY, recovery_sent, sent_kind
+from mqvpn.dataplane.resequence cimport SPREAD_BYTES, SPREAD_CONTEXT
 from mqvpn.dataplane.schedule cimport *
 from mqvpn.dataplane.segment cimport segment_done, segment_length, segment_write
 from mqvpn.dataplane.state cimport *
@@ -230,7 +232,7 @@ cdef uint32_t smallest_room(const conn_t* conn, const choice_t* choice) noexcept
     cdef const path_t* path
     for k in range(choice.count):
         path = conn.paths[choice.slots[k]]
-        room = path.mtu - header_length(path) - conn.prefix_length - TAG
+        room = path.mtu - header_length(path) - conn.prefix_length - TAG - (SPREAD_BYTES if conn.spread else 0)
         least = room if room < least else least
     return least
 
@@ -249,10 +251,21 @@ cdef void refuse(output_t* out, conn_t* conn, flow_t* flow, packet_t* packet, ui
     queue_pop(&conn.queue, flow)
 
 
+cdef inline void write_prefix(conn_t* conn, flow_t* flow, uint8_t* q) noexcept nogil:
+    """DATAGRAM, quarter stream ID and context 0; or context 2 with the flow's number and the packet's."""
+    memcpy(q, conn.prefix, conn.prefix_length)
+    if flow.spread:
+        q[conn.prefix_length - 1] = SPREAD_CONTEXT
+        store16(q + conn.prefix_length, flow.number)
+        store32(q + conn.prefix_length + 2, flow.sequence)
+        flow.sequence += 1
+
+
 cdef int send_flow(output_t* out, conn_t* conn, flow_t* flow, path_t* path, int64_t* room,
                    uint32_t mtu, double target) noexcept nogil:
     """Segments of one flow on one path until its turn, its packets or the room end. -1: no slot is left."""
     cdef uint32_t header = header_length(path), length, size
+    cdef uint32_t prefix = conn.prefix_length + (SPREAD_BYTES if flow.spread else 0)
     cdef packet_t* packet
     cdef uint8_t* q
     while room[0] > 0 and conn.queue.first == flow:
@@ -266,16 +279,16 @@ cdef int send_flow(output_t* out, conn_t* conn, flow_t* flow, path_t* path, int6
         if length > mtu:
             refuse(out, conn, flow, packet, mtu)
             continue
-        size = header + conn.prefix_length + length + TAG
+        size = header + prefix + length + TAG
         if <int64_t>size > room[0]:
             room[0] = 0
             return 0
         q = place(out, conn, path, size)
         if q == NULL:
             return -1
-        memcpy(q + header, conn.prefix, conn.prefix_length)
-        segment_write(packet, q + header + conn.prefix_length)
-        if not commit(out, conn, path, q, conn.prefix_length + length, BULK, 0):
+        write_prefix(conn, flow, q + header)
+        segment_write(packet, q + header + prefix)
+        if not commit(out, conn, path, q, prefix + length, BULK, 0):
             room[0] = 0
             return 0
         room[0] -= size

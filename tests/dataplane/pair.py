@@ -156,7 +156,9 @@ class Pair:
         self.now = max(self.now, min(times))
         self.deliver()
         for end in (self.client, self.server):
-            end.engine.timeout(self.now)
+            end.refs.clear()
+            end.engine.timeout(end.refs, self.now)
+            end.received += end.refs.packets()
         return True
 
     def run(self, seconds: float) -> None:

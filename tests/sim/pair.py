@@ -122,7 +122,7 @@ class End:
         now = self.net.now
         at = self.engine.next_timeout()
         if at is not None and at <= now:
-            self.engine.timeout(now)
+            self.engine.timeout(self._out, now)
         if self.quic is not None:
             at = self.quic.next_timeout()
             if at is not None and at <= now:

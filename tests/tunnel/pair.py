@@ -200,7 +200,8 @@ class Network:
     def _expire(self, end: End) -> None:
         at = end.engine.next_timeout()
         if at is not None and at <= self.now:
-            end.engine.timeout(self.now)
+            end.engine.timeout(self._refs, self.now)
+            self._collect(end)
         end.tunnel.handle_timeout(self.now)
         self.settle(end)
 

@@ -1,0 +1,232 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""Flows that use several paths at once, put back in order.
+
+Between two ends that both have it (negotiated by a header of the request), the packets of a spread flow travel in
+HTTP datagrams of Context ID 2: `context 2 | flow (16 bit) | sequence number (32 bit) | IP packet`. A lane holds what
+came too early. A gap is given up when every path that the flow uses has delivered a later number (each path keeps its
+order, so the missing packet is lost), or after WAIT. Packets delivered twice are dropped; those that come after
+their gap was given up still pass. Memory is bounded by LANES, WINDOW and the pool of small packets.
+"""
+from libc.stdint cimport int32_t, int64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy, memset
+from mqvpn.dataplane.headers cimport load16, load32
+from mqvpn.dataplane.inner cimport packet_allowed, packet_deliver
+from mqvpn.dataplane.packet cimport packet_free, packet_new
+from mqvpn.dataplane.state cimport DROP_DUPLICATE, DROP_NO_MEMORY, DROP_TOO_SHORT, lane_t
+
+cdef enum:
+    LANES = 64                      # flows of one connection that are put in order at a time
+    WINDOW = 4096                   # packets a flow may be ahead of a gap; a power of two
+    HELD_BYTES = 2048               # a packet that is held lies in a small buffer
+
+cdef double WAIT_LEAST = 0.010      # how long a gap is waited for: the paths' RTTs may differ by this and more
+cdef double WAIT_MOST = 0.200
+cdef double IN_USE = 0.250          # a path that delivered nothing of the flow for so long no longer counts
+cdef double IDLE = 10.0             # a lane that was not used for so long may be taken over
+
+
+cdef lane_t* lane_of(conn_t* conn, uint16_t flow, uint32_t sequence) noexcept nogil:
+    """The lane of a flow, made or taken over if need be; NULL: no memory."""
+    cdef lane_t* lane
+    if conn.lanes == NULL:
+        conn.lanes = <lane_t*>calloc(LANES, sizeof(lane_t))
+        if conn.lanes == NULL:
+            return NULL
+    lane = &conn.lanes[flow % LANES]
+    if lane.ring != NULL and lane.flow == flow:
+        return lane
+    lane_clear(lane)
+    lane.ring = <packet_t**>calloc(WINDOW, sizeof(packet_t*))
+    lane.seen = <uint64_t*>calloc(WINDOW // 64, sizeof(uint64_t))
+    if lane.ring == NULL or lane.seen == NULL:
+        lane_clear(lane)
+        return NULL
+    lane.flow = flow
+    # Flows begin at 0; one that we meet late begins where we meet it.
+    lane.expected = lane.end = (<uint64_t>1 << 32) + (sequence if sequence >= WINDOW else 0)
+    return lane
+
+
+cdef void lane_clear(lane_t* lane) noexcept nogil:
+    cdef uint32_t i
+    if lane.ring != NULL:
+        for i in range(WINDOW):
+            if lane.ring[i] != NULL:
+                packet_free(lane.ring[i])
+    free(lane.ring)
+    free(lane.seen)
+    memset(lane, 0, sizeof(lane_t))
+
+
+cdef inline bint was_seen(const lane_t* lane, uint64_t number) noexcept nogil:
+    return (lane.seen[(number & (WINDOW - 1)) >> 6] >> (number & 63)) & 1
+
+
+cdef inline void mark(lane_t* lane, uint64_t number, bint seen) noexcept nogil:
+    cdef uint64_t bit = <uint64_t>1 << (number & 63)
+    if seen:
+        lane.seen[(number & (WINDOW - 1)) >> 6] |= bit
+    else:
+        lane.seen[(number & (WINDOW - 1)) >> 6] &= ~bit
+
+
+cdef void extend(lane_t* lane, uint64_t number) noexcept nogil:
+    """Numbers up to this one belong to the window now: none of the new ones was seen."""
+    while lane.end <= number:
+        mark(lane, lane.end, False)
+        lane.end += 1
+
+
+cdef void step(core_t* core, conn_t* conn, lane_t* lane, sink_t* sink) noexcept nogil:
+    """Go one number on, delivering what is held for it."""
+    cdef packet_t* packet = lane.ring[lane.expected & (WINDOW - 1)]
+    lane.expected += 1
+    if packet == NULL:
+        return
+    lane.ring[(lane.expected - 1) & (WINDOW - 1)] = NULL
+    lane.held -= 1
+    packet_deliver(core, conn, packet.data, packet.length, sink)
+    packet.next = core.released                 # the sink points into it until it was written
+    core.released = packet
+
+
+cdef bint is_lost(const lane_t* lane, double now) noexcept nogil:
+    """Every path in use has delivered a number behind the gap."""
+    cdef int i
+    for i in range(PATHS):
+        if lane.path_at[i] != 0.0 and now - lane.path_at[i] < IN_USE and lane.path_number[i] < lane.expected:
+            return False
+    return True
+
+
+cdef void advance(core_t* core, conn_t* conn, lane_t* lane, sink_t* sink, double now) noexcept nogil:
+    """Deliver all that is in order, and give up gaps that nothing can fill or that took too long."""
+    while lane.held:
+        if lane.ring[lane.expected & (WINDOW - 1)] == NULL and not is_lost(lane, now) and (
+                lane.waiting == 0.0 or now < lane.waiting):
+            break
+        if lane.ring[lane.expected & (WINDOW - 1)] == NULL:
+            while lane.ring[lane.expected & (WINDOW - 1)] == NULL:
+                lane.expected += 1
+        lane.waiting = 0.0
+        step(core, conn, lane, sink)
+    if lane.held == 0:
+        lane.waiting = 0.0
+    elif lane.waiting == 0.0:
+        lane.waiting = now + patience(conn)
+
+
+cdef double patience(const conn_t* conn) noexcept nogil:
+    """How long to wait for a gap: as much as the RTTs of the paths differ, and some."""
+    cdef double low = 1e30, high = 0.0, rtt
+    cdef int i
+    for i in range(PATHS):
+        if conn.paths[i] != NULL and conn.paths[i].usable and conn.paths[i].sent.srtt > 0.0:
+            rtt = conn.paths[i].sent.srtt
+            low = rtt if rtt < low else low
+            high = rtt if rtt > high else high
+    high = high - low + WAIT_LEAST
+    return WAIT_LEAST if high < WAIT_LEAST else (WAIT_MOST if high > WAIT_MOST else high)
+
+
+cdef bint hold(core_t* core, lane_t* lane, uint64_t number, const uint8_t* data, uint32_t length) noexcept nogil:
+    cdef packet_t* packet = packet_new(length) if length <= HELD_BYTES else NULL
+    if packet == NULL:
+        core.drops[DROP_NO_MEMORY] += 1
+        return False
+    memcpy(packet.data, data, length)
+    packet.length = length
+    lane.ring[number & (WINDOW - 1)] = packet
+    lane.held += 1
+    return True
+
+
+cdef void make_room(core_t* core, conn_t* conn, lane_t* lane, uint64_t number, sink_t* sink) noexcept nogil:
+    """Go on until the number fits into the window; where that is nothing but a gap, at once."""
+    while lane.held and lane.expected + WINDOW <= number:
+        step(core, conn, lane, sink)
+    if lane.expected + WINDOW <= number:
+        lane.expected = number - WINDOW + 1
+        if lane.end + 2 * WINDOW < number:      # nothing of the old window is left
+            memset(lane.seen, 0, WINDOW // 8)
+            lane.end = number
+
+
+cdef void spread_received(core_t* core, conn_t* conn, int slot, const uint8_t* data, uint32_t length, sink_t* sink,
+                          double now) noexcept nogil:
+    """What stands behind Context ID 2, from the path in that slot."""
+    cdef lane_t* lane
+    cdef uint32_t sequence
+    cdef uint64_t number
+    if length <= SPREAD_BYTES:
+        core.drops[DROP_TOO_SHORT] += 1
+        return
+    sequence = load32(data + 2)
+    if not packet_allowed(core, conn, data + SPREAD_BYTES, length - SPREAD_BYTES):
+        return
+    lane = lane_of(conn, load16(data), sequence)
+    if lane == NULL:
+        core.drops[DROP_NO_MEMORY] += 1
+        return
+    number = lane.expected + <int64_t>(<int32_t>(sequence - <uint32_t>lane.expected))
+    lane.used_at = now
+    lane.path_at[slot] = now
+    if number > lane.path_number[slot]:
+        lane.path_number[slot] = number
+    if number + WINDOW <= lane.end or (number < lane.end and was_seen(lane, number)):
+        core.drops[DROP_DUPLICATE] += 1
+        return
+    if number >= lane.expected + WINDOW:        # too far ahead to wait any longer
+        make_room(core, conn, lane, number, sink)
+    extend(lane, number)
+    mark(lane, number, True)
+    if number <= lane.expected:
+        lane.expected += number == lane.expected
+        packet_deliver(core, conn, data + SPREAD_BYTES, length - SPREAD_BYTES, sink)
+    elif not hold(core, lane, number, data + SPREAD_BYTES, length - SPREAD_BYTES):
+        return
+    advance(core, conn, lane, sink, now)
+
+
+cdef double spread_deadline(const conn_t* conn) noexcept nogil:
+    """When the first gap is given up; 0.0: nothing is held."""
+    cdef double first = 0.0
+    cdef int i
+    if conn.lanes == NULL:
+        return 0.0
+    for i in range(LANES):
+        if conn.lanes[i].waiting != 0.0 and (first == 0.0 or conn.lanes[i].waiting < first):
+            first = conn.lanes[i].waiting
+    return first
+
+
+cdef void spread_timeout(core_t* core, conn_t* conn, sink_t* sink, double now) noexcept nogil:
+    """Give up the gaps that are due, and forget lanes that nobody uses."""
+    cdef int i
+    if conn.lanes == NULL:
+        return
+    for i in range(LANES):
+        if conn.lanes[i].waiting != 0.0 and conn.lanes[i].waiting <= now:
+            advance(core, conn, &conn.lanes[i], sink, now)
+        elif conn.lanes[i].ring != NULL and now - conn.lanes[i].used_at > IDLE:
+            lane_clear(&conn.lanes[i])
+
+
+cdef void spread_clear(conn_t* conn) noexcept nogil:
+    cdef int i
+    if conn.lanes == NULL:
+        return
+    for i in range(LANES):
+        lane_clear(&conn.lanes[i])
+    free(conn.lanes)
+    conn.lanes = NULL
+
+
+cdef void released_free(core_t* core) noexcept nogil:
+    """Packets whose delivery is over go back to the pool."""
+    cdef packet_t* packet
+    while core.released != NULL:
+        packet = core.released
+        core.released = packet.next
+        packet_free(packet)

@@ -1,0 +1,119 @@
+"""Flows that use several paths at once arrive in order, each packet once, whatever the paths do."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mqvpn.wire.drop import Drop
+from tests.dataplane.pair import Link, Pair, feed, goodput, packets
+
+
+def spread_pair(links: list[Link], scheduler: str = "wlb", seed: int = 1) -> Pair:
+    pair = Pair(links, scheduler=scheduler, seed=seed)
+    for end in (pair.client, pair.server):
+        end.conn.set_spread(True)
+    return pair
+
+
+def numbers(pair: Pair) -> list[int]:
+    return [int.from_bytes(packet[28:32], "big") for packet in pair.server.received]
+
+
+@pytest.mark.parametrize("scheduler", ["wlb", "minrtt"])
+def test_one_flow_uses_the_sum_of_both_paths(scheduler: str) -> None:
+    pair = spread_pair([Link(delay=0.010, rate=6_250_000), Link(delay=0.025, rate=2_500_000)], scheduler)
+    goodput(pair, 2, 10_000_000)
+    assert goodput(pair, 4, 10_000_000) > 0.9 * 8_750_000
+
+
+@pytest.mark.parametrize("scheduler", ["wlb", "minrtt"])
+def test_one_flow_arrives_in_order(scheduler: str) -> None:
+    pair = spread_pair([Link(delay=0.010, rate=6_250_000), Link(delay=0.025, rate=2_500_000)], scheduler)
+    feed(pair, 10_000_000, 3)
+    arrived = numbers(pair)
+    late = sum(b < a for a, b in zip(arrived, arrived[1:], strict=False))
+    assert len(arrived) > 10_000
+    assert late < len(arrived) * 0.002
+    assert len(set(arrived)) == len(arrived)
+
+
+def test_a_lost_packet_does_not_hold_up_the_others_for_long() -> None:
+    pair = spread_pair([Link(delay=0.010, rate=6_250_000, loss=0.01), Link(delay=0.025, rate=2_500_000, loss=0.01)])
+    sent = feed(pair, 5_000_000, 4)
+    pair.run(10)
+    arrived = numbers(pair)
+    given_up = sum(pair.client.engine.drops()[drop] for drop in (Drop.QUEUE_DELAY, Drop.QUEUE_FULL))
+    lost = sum(pair.client.conn.path(n).lost for n in (0, 1))
+    assert len(arrived) >= sent - given_up - lost
+    assert sum(b < a for a, b in zip(arrived, arrived[1:], strict=False)) < len(arrived) * 0.01
+
+
+def test_a_dying_path_stalls_the_flow_no_longer_than_its_silence() -> None:
+    pair = spread_pair([Link(delay=0.010, rate=6_250_000), Link(delay=0.025, rate=2_500_000)])
+    feed(pair, 8_000_000, 2)
+    pair.links[0].down = True
+    gap, last, count = 0.0, pair.now, len(pair.server.received)
+    end = pair.now + 1
+    while pair.now < end:
+        feed(pair, 8_000_000, 0.005)
+        if len(pair.server.received) > count:
+            last, count = pair.now, len(pair.server.received)
+        gap = max(gap, pair.now - last)
+    assert gap < 0.25
+
+
+def test_what_does_not_exceed_one_path_is_not_spread() -> None:
+    pair = spread_pair([Link(delay=0.010, rate=6_250_000), Link(delay=0.025, rate=2_500_000)])
+    before = pair.server.conn.path(1).rx_packets
+    feed(pair, 1_000_000, 2)
+    assert pair.server.conn.path(1).rx_packets - before < 5
+
+
+def test_a_peer_without_it_gets_no_spread_flow() -> None:
+    pair = Pair([Link(delay=0.010, rate=6_250_000), Link(delay=0.025, rate=2_500_000)])
+    pair.client.conn.set_spread(True)
+    feed(pair, 10_000_000, 1)
+    assert pair.server.engine.drops()[Drop.UNKNOWN_CONTEXT] > 0
+
+
+def sequenced(numbers_sent: list[int]) -> tuple[list[int], list[int]]:
+    """Spread datagrams with these sequence numbers, one a packet, straight into the server's engine."""
+    pair = spread_pair([Link(delay=0.0), Link(delay=0.0)])
+    for n in numbers_sent:
+        [packet] = packets(1, 100, first=n)
+        pair.client.conn.send(datagram(n, packet))
+        pair.run(0.0)
+    pair.run(1.0)
+    return numbers(pair), pair.server.engine.drops()
+
+
+def datagram(sequence: int, packet: bytes) -> bytes:
+    body = b"\x00\x02" + b"\x00\x07" + sequence.to_bytes(4, "big") + packet
+    return b"\x31" + (0x4000 | len(body)).to_bytes(2, "big") + body
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 40), max_size=60))
+def test_every_number_once_and_none_is_kept_back(sent: list[int]) -> None:
+    arrived, drops = sequenced(sent)
+    assert sorted(arrived) == sorted(set(sent))
+    assert drops[Drop.DUPLICATE] == len(sent) - len(set(sent))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.permutations(range(12)))
+def test_any_order_within_patience_comes_out_sorted(sent: list[int]) -> None:
+    pair = spread_pair([Link(delay=0.0)])
+    for n in sent:
+        pair.client.conn.send(datagram(n, packets(1, 100, first=n)[0]))
+    pair.run(0.0)
+    pair.run(1.0)
+    arrived = numbers(pair)
+    assert sorted(arrived) == list(range(12))
+
+
+@pytest.mark.parametrize("jump", [4095, 4096, 9000, 70_000, 2**31 - 1])
+def test_a_jump_of_numbers_costs_no_time_and_no_memory(jump: int) -> None:
+    arrived, _ = sequenced([0, 1, jump, jump + 1, 2])
+    assert arrived[:2] == [0, 1]
+    assert set(arrived) >= {jump, jump + 1}
