@@ -4,7 +4,7 @@
 
 from dataclasses import dataclass
 
-from mqvpn.config.setting import read_choice, read_integer, setting
+from mqvpn.config.setting import read_choice, read_integer, read_path, setting
 from mqvpn.config.values import Secret, interface_name
 
 SCHEDULER_STAND_INS = {"wlb_udp_pin": "wlb", "backup_fec": "minrtt"}
@@ -26,6 +26,10 @@ class TunnelSettings:
     log_level: str = setting(
         "[Interface] LogLevel", read_choice("debug", "info", "warn", "error"), default="info",
         flag="--log-level", metavar="debug|info|warn|error", help="how much is logged",
+    )
+    qlog_dir: str = setting(
+        "[Interface] QlogDir", read_path, default="",
+        flag="--qlog", metavar="DIR", help="write a qlog file for each connection into this directory, 256 MiB at most",
     )
     auth_key: Secret | None = setting(
         "[Auth] Key", Secret.read, default=None, secret=True,

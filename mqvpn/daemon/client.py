@@ -17,6 +17,7 @@ from mqvpn.daemon import exit
 from mqvpn.daemon.backoff import Backoff
 from mqvpn.daemon.log import log_to_stderr
 from mqvpn.daemon.pump import Pump, gso_max_size
+from mqvpn.daemon.qlog import Qlog
 from mqvpn.daemon.resolve import Unresolved, resolve
 from mqvpn.daemon.stats import report
 from mqvpn.daemon.stop import Stop
@@ -34,6 +35,7 @@ from mqvpn.system.sysctl import Sysctls
 from mqvpn.tunnel import events
 from mqvpn.tunnel.client import ClientOptions, ClientTunnel, State
 from mqvpn.tunnel.counters import client_figures, drop_figures
+from mqvpn.tunnel.qlog import Recorder
 from mqvpn.wire.address import Network
 
 log = logging.getLogger(__name__)
@@ -61,12 +63,13 @@ async def _serve(settings: ClientSettings) -> int:
     stop = Stop()
     notifier = Notifier()
     async with AsyncExitStack() as up:
+        qlog = up.enter_context(Qlog(settings.qlog_dir))
         netlink = up.enter_context(Netlink())
         device = tun.open_tun(settings.tun_name)
         up.callback(os.close, device.fd)
         host = Host(netlink, device.name, settings)
         up.callback(host.restore)
-        client = Client(settings, netlink, device, host, notifier, stop)
+        client = Client(settings, netlink, device, host, notifier, stop, qlog.recorder)
         up.callback(client.pump.close)
         up.enter_context(client.uplinks)
         monitor = Monitor()
@@ -128,11 +131,13 @@ class Client:
         host: Host,
         notifier: Notifier,
         stop: Stop,
+        recorder: Recorder | None,
     ) -> None:
         self._settings = settings
         self._host = host
         self._notifier = notifier
         self._stop = stop
+        self._recorder = recorder
         self._engine = Engine(is_server=False)
         self._backoff = Backoff(settings.reconnect_interval)
         self._tunnel: ClientTunnel | None = None
@@ -190,6 +195,7 @@ class Client:
         now = clock()
         self._links_changed.clear()
         self._tunnel = self.pump.tunnel = ClientTunnel(self._engine, self._options(), self._configuration())
+        self._tunnel.recorder = self._recorder
         self._closed = asyncio.get_running_loop().create_future()
         self._offer_uplinks(self._tunnel, now)
         self._tunnel.handle_timeout(now)

@@ -22,6 +22,7 @@ from mqvpn.connectip.pool import Pool
 from mqvpn.daemon import exit
 from mqvpn.daemon.log import log_to_stderr
 from mqvpn.daemon.pump import Pump, gso_max_size
+from mqvpn.daemon.qlog import Qlog
 from mqvpn.daemon.stats import report
 from mqvpn.daemon.stop import Stop
 from mqvpn.daemon.timerfd import clock
@@ -108,6 +109,7 @@ async def _serve(settings: ServerSettings, configuration: Any) -> int:
     notifier = Notifier()
     pool = Pool(settings.subnet, settings.subnet6)
     async with AsyncExitStack() as up:
+        qlog = up.enter_context(Qlog(settings.qlog_dir))
         udp = up.enter_context(open_server_socket(settings.listen.host, settings.listen.port))
         device = tun.open_tun(settings.tun_name)
         up.callback(os.close, device.fd)
@@ -126,6 +128,7 @@ async def _serve(settings: ServerSettings, configuration: Any) -> int:
             reset_key=load_reset_key(os.environ.get("STATE_DIRECTORY")),
         )
         tunnel = pump.tunnel = ServerTunnel(engine, options, pool, configuration)
+        tunnel.recorder = qlog.recorder
         pump.add_socket(SOCKET, udp)
         pump.start()
         log.info(

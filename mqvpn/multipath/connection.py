@@ -115,6 +115,11 @@ class MultipathConnection(ControlConnection):
         return self._paths.table
 
     @property
+    def handshake_address(self) -> Address | None:
+        """Where the handshake's packets come from and go to; None before the first."""
+        return self._address
+
+    @property
     def terminated(self) -> bool:
         """Whether nothing is left to do: forget the connection."""
         return self.is_terminated

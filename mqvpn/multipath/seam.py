@@ -25,7 +25,8 @@ from aioquic.quic.connection import (
     QuicConnectionState,
     QuicReceiveContext,
 )
-from aioquic.quic.events import ConnectionTerminated, QuicEvent
+from aioquic.quic.events import ConnectionTerminated, HandshakeCompleted, QuicEvent
+from aioquic.quic.logger import QuicLoggerTrace
 from aioquic.quic.packet import (
     QuicFrameType,
     QuicProtocolVersion,
@@ -47,10 +48,12 @@ __all__ = [
     "ConnectionTerminated",
     "ControlConnection",
     "Delivered",
+    "HandshakeCompleted",
     "QuicConfiguration",
     "QuicConnectionError",
     "QuicEvent",
     "QuicFrameType",
+    "QuicLoggerTrace",
     "QuicProtocolVersion",
     "QuicTransportParameters",
     "encode_quic_retry",
@@ -174,9 +177,14 @@ class ControlConnection(QuicConnection, ABC):
         self._close_at = math.inf
         self.handle_timer(now)
 
+    def log_handshake(self, trace: QuicLoggerTrace) -> None:
+        """Tell `trace` of the handshake, until it is confirmed."""
+        self._quic_logger = trace
+
     def release_handshake(self) -> None:
         """Free what only the handshake needed: TLS says nothing more."""
         self._crypto_buffers.clear()
+        self._quic_logger = None
 
     # What the application sends
 
@@ -261,7 +269,7 @@ class ControlConnection(QuicConnection, ABC):
         self._frames_path = path_id
         self._has_news = True
         path = self._network_paths[0]
-        context = QuicReceiveContext(tls.Epoch.ONE_RTT, self.host_cid, path, None, now, self._version)
+        context = QuicReceiveContext(tls.Epoch.ONE_RTT, self.host_cid, path, [], now, self._version)
         self._payload_received(context, frames)
 
     def next_control_frames(self, size: int) -> tuple[bytes, Delivered] | None:

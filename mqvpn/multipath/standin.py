@@ -48,13 +48,13 @@ class FrameBuilder:
     """Stands in for QuicPacketBuilder, and for the Buffer that its start_frame() returns."""
 
     packet_number = 0
-    quic_logger_frames: list[Any] | None = None
 
     def __init__(self, size: int) -> None:
         """size: how many bytes of frames there may be."""
         self._size = size
         self.frames = bytearray()
         self.handlers: Deliveries = []
+        self.quic_logger_frames: list[Any] = []  # aioquic notes the frames here while it logs
 
     @property
     def remaining_buffer_space(self) -> int:

@@ -14,6 +14,7 @@ from typing import Any
 from mqvpn.dataplane import engine as plane
 from mqvpn.multipath.connection import MultipathConnection
 from mqvpn.tunnel.icmp import packet_too_big, unreachable
+from mqvpn.tunnel.qlog import Recorder
 from mqvpn.wire.http3 import H3ErrorCode
 
 log = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ class Tunnel(ABC):
     def __init__(self, engine: plane.Engine) -> None:
         self.engine = engine
         self.internal_errors = 0
+        self.recorder: Recorder | None = None
         self._connections: dict[MultipathConnection, int] = {}  # and the number that the engine knows it by
         self._numbers: dict[int, MultipathConnection] = {}
         self._touched: dict[MultipathConnection, None] = {}
@@ -91,6 +93,8 @@ class Tunnel(ABC):
     def add(self, connection: MultipathConnection) -> None:
         self._connections[connection] = connection.id
         self._numbers[connection.id] = connection
+        if self.recorder is not None:
+            self.recorder.add(connection)
         self.touch(connection)
 
     def remove(self, connection: MultipathConnection) -> None:
@@ -100,6 +104,8 @@ class Tunnel(ABC):
         number = self._connections.pop(connection, None)
         if number is not None:
             del self._numbers[number]
+            if self.recorder is not None:
+                self.recorder.remove(connection)
             connection.engine_connection.close()
 
     def discard(self) -> None:
@@ -159,6 +165,8 @@ class Tunnel(ABC):
         elif kind != plane.DATAGRAM:  # those are of no registered context (RFC 9484, section 5): dropped
             connection = self._numbers.get(event[1])
             if connection is not None:
+                if kind == plane.KEY_PHASE and self.recorder is not None:
+                    self.recorder.handle_key_phase(connection, event[2])
                 self.guard(connection, connection.handle_event, event, now)
 
     def _unreachable(self, packet: bytes) -> None:
@@ -179,11 +187,15 @@ class Tunnel(ABC):
                 self._flush(connection, now)
                 self._touched.pop(connection, None)
             self._drain(connection, now)  # flushing may end it
+            if self.recorder is not None:
+                self.recorder.observe(connection, now)
             if connection.terminated:
                 self.remove(connection)
 
     def _drain(self, connection: MultipathConnection, now: float) -> None:
         while connection in self._connections and (event := connection.next_event()) is not None:
+            if self.recorder is not None:
+                self.recorder.handle_event(connection, event)
             self.guard(connection, self._quic_event, connection, event, now)
 
     def _flush(self, connection: MultipathConnection, now: float) -> None:

@@ -28,6 +28,7 @@ ATTRIBUTES = {
     "_local_active_connection_id_limit": (int,),
     "_network_paths": (list,),
     "_ping_pending": (list,),
+    "_quic_logger": (type(None),),
     "_remote_active_connection_id_limit": (int,),
     "_remote_max_data": (int,),
     "_remote_max_data_used": (int,),
@@ -115,6 +116,7 @@ def test_the_stand_in_builder_has_what_the_writers_use() -> None:
     for name in ("remaining_buffer_space", "remaining_flight_space", "packet_number"):
         assert hasattr(QuicPacketBuilder, name)
         assert hasattr(FrameBuilder(10), name)
+    assert FrameBuilder(10).quic_logger_frames == []
 
 
 def test_none_of_our_names_hides_one_of_aioquics(pair: Pair) -> None:
