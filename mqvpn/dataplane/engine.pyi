@@ -54,6 +54,7 @@ class PathStats(NamedTuple):
     lost: int
     usable: bool
     suspect: bool
+    pacing_rate: float
 
 class Connection:
     @property

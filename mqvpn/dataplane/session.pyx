@@ -24,7 +24,7 @@ cdef enum:
 PathStats = namedtuple(
     "PathStats",
     "srtt rttvar min_rtt latest_rtt pto cwnd in_flight delivery_rate mtu tx_bytes rx_bytes tx_packets rx_packets"
-    " acked lost usable suspect")
+    " acked lost usable suspect pacing_rate")
 
 
 cdef prefix_t* prefixes_from_python(object prefixes) except? NULL:
@@ -325,7 +325,7 @@ cdef class Connection:
         return PathStats(
             p.sent.srtt, p.sent.rttvar, p.sent.min_rtt, p.sent.latest, recovery_pto(&p.sent), <uint64_t>p.sent.cc.cwnd,
             p.sent.in_flight, p.sent.rate, p.mtu, p.tx_bytes, p.rx_bytes, p.tx_packets, p.rx_packets,
-            p.sent.acked_packets, p.sent.lost_packets, bool(p.usable), bool(p.suspect))
+            p.sent.acked_packets, p.sent.lost_packets, bool(p.usable), bool(p.suspect), p.sent.cc.rate)
 
     def path_ids(self):
         cdef int i

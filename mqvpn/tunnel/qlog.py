@@ -164,6 +164,7 @@ class Trace:
         figures: dict[str, float] = {
             "congestion_window": stats.cwnd,
             "bytes_in_flight": stats.in_flight,
+            "pacing_rate": round(stats.pacing_rate * BITS),
             "delivery_rate": round(stats.delivery_rate * BITS),
             "lost_packets": stats.lost,
         }

@@ -123,7 +123,8 @@ def test_recovery_is_sampled_and_says_only_what_changed(tmp_path: Path) -> None:
     assert merged["min_rtt"] == pytest.approx(20.0, abs=1.0)
     assert merged["bytes_in_flight"] == 0
     assert merged["lost_packets"] == 0
-    assert merged["delivery_rate"] >= 0
+    assert merged["delivery_rate"] > 0
+    assert merged["pacing_rate"] > 0
     assert logs(network, client) == []
 
 
