@@ -4,7 +4,7 @@
 
 from dataclasses import dataclass
 
-from mqvpn.config.setting import read_choice, read_integer, read_path, setting
+from mqvpn.config.setting import read_boolean, read_choice, read_integer, read_path, setting
 from mqvpn.config.values import Secret, interface_name
 
 SCHEDULER_STAND_INS = {"wlb_udp_pin": "wlb", "backup_fec": "minrtt"}
@@ -40,6 +40,10 @@ class TunnelSettings:
         "[Multipath] Scheduler", read_choice("minrtt", "wlb", *SCHEDULER_STAND_INS), default="wlb",
         stand_ins=SCHEDULER_STAND_INS, flag="--scheduler", metavar="minrtt|wlb",
         help="minrtt: the fastest path, the others when it is full; wlb: flows spread by capacity",
+    )
+    spread: bool = setting(
+        "[Multipath] Spread", read_boolean, default=True,
+        help="let one flow use several paths, if the other end, too, puts such flows back in order",
     )
     cc: str = setting(
         "[Multipath] CC", read_choice("cubic", *CC_STAND_INS), default="cubic",

@@ -5,6 +5,7 @@ server checks the request. A request we understand but do not serve is Refused, 
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 from urllib.parse import quote, unquote
@@ -61,7 +62,9 @@ def default_template(host: str, port: int) -> str:
     return f"https://{literal}:{port}{WELL_KNOWN}{{target}}/{{ipproto}}/"
 
 
-def compose(template: str, *, scope: Scope | None = None, token: bytes = b"") -> Headers:
+def compose(
+    template: str, *, scope: Scope | None = None, token: bytes = b"", extensions: Sequence[tuple[bytes, bytes]] = ()
+) -> Headers:
     """Return the request's header section; ValueError if `template` breaks RFC 9484, section 3."""
     authority, path = _expand(template, (scope or Scope()).variables())
     headers = [
@@ -74,7 +77,7 @@ def compose(template: str, *, scope: Scope | None = None, token: bytes = b"") ->
     ]
     if token:
         headers.append((b"authorization", b"Bearer " + token))
-    return headers
+    return [*headers, *extensions]
 
 
 def check(headers: Headers) -> ConnectIpRequest:
@@ -127,9 +130,9 @@ def check_response(headers: Headers) -> bool:
     return True
 
 
-def compose_response() -> Headers:
+def compose_response(extensions: Sequence[tuple[bytes, bytes]] = ()) -> Headers:
     """Return the header section that opens the tunnel."""
-    return [(b":status", b"200"), (b"capsule-protocol", b"?1")]
+    return [(b":status", b"200"), (b"capsule-protocol", b"?1"), *extensions]
 
 
 def compose_refusal(refused: Refused) -> Headers:

@@ -26,7 +26,7 @@ from mqvpn.daemon.qlog import Qlog
 from mqvpn.daemon.stats import report
 from mqvpn.daemon.stop import Stop
 from mqvpn.daemon.timerfd import clock
-from mqvpn.dataplane.engine import OVERHEAD, Engine
+from mqvpn.dataplane.engine import OVERHEAD, SPREAD_BYTES, Engine
 from mqvpn.dataplane.tun import Tun
 from mqvpn.multipath.configuration import quic_configuration
 from mqvpn.system import nat, tun
@@ -42,7 +42,7 @@ from mqvpn.tunnel.server import ServerOptions, ServerTunnel
 log = logging.getLogger(__name__)
 
 IDLE_TIMEOUT = 120.0  # seconds without a packet of a client's
-MTU = 1400 - OVERHEAD  # bytes; larger packets than a client's paths take are answered with ICMP
+MTU = 1400 - OVERHEAD - SPREAD_BYTES  # bytes; larger packets than a client's paths take are answered with ICMP
 SOCKET = 0
 RESET_KEY_SIZE = 32
 
@@ -124,6 +124,7 @@ async def _serve(settings: ServerSettings, configuration: Any) -> int:
             authorize=Keys(settings.auth_key, settings.users).user,
             max_clients=settings.max_clients,
             scheduler=settings.scheduler,
+            spread=settings.spread,
             max_path_id=settings.init_max_path_id or 8,
             reset_key=load_reset_key(os.environ.get("STATE_DIRECTORY")),
         )

@@ -32,6 +32,7 @@ AES_128_GCM: int
 AES_256_GCM: int
 CHACHA20_POLY1305: int
 ANY_PATH: int
+SPREAD_BYTES: int  # more bytes that a packet of a spread flow needs
 OVERHEAD: int  # bytes that a UDP payload needs around an IP packet (quarter stream ID below 64)
 
 class PathStats(NamedTuple):

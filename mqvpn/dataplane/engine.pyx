@@ -12,7 +12,7 @@ from mqvpn.dataplane.events cimport event_data
 from mqvpn.dataplane.inner cimport packet_accept
 from mqvpn.dataplane.packet cimport PacketBatch, PacketRefs
 from mqvpn.dataplane.receive cimport receive_slot
-from mqvpn.dataplane.resequence cimport released_free
+from mqvpn.dataplane.resequence cimport SPREAD_BYTES as FLOW_AND_NUMBER, released_free
 from mqvpn.dataplane.session cimport Connection as Compiled
 from mqvpn.dataplane.state cimport *
 from mqvpn.dataplane.table cimport conn_ready, conn_take
@@ -46,6 +46,7 @@ RESET = EVENT_RESET
 RECEIVE = 0
 SEND = 1
 ANY_PATH = ANY
+SPREAD_BYTES = FLOW_AND_NUMBER
 OVERHEAD = 1 + CID_BYTES + 4 + 3 + 16   # short header, DATAGRAM with quarter stream ID and context, tag
 
 cdef enum:

@@ -29,7 +29,8 @@ cdef enum:
     QUOTED = 1300
     ACK_EXPONENT = 3                # our ack_delay_exponent: 8 microseconds
 
-cdef double TARGET = 0.005          # CoDel's target, RFC 8289, section 4.3
+# RFC 8289, section 4.3, gives 5 ms for links of constant rate; acks and bursts of the outer paths come in steps of more.
+cdef double TARGET = 0.015
 
 cdef uint8_t samples[BURST_PACKETS * SAMPLE]
 cdef uint8_t masks[BURST_PACKETS * SAMPLE]

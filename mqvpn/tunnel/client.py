@@ -14,9 +14,10 @@ from typing import Any
 
 from mqvpn.connectip import events as connectip
 from mqvpn.connectip.error import Refused, StreamError
+from mqvpn.connectip.extension import SPREAD
 from mqvpn.connectip.request import check_response, compose, default_template
 from mqvpn.connectip.session import Session
-from mqvpn.dataplane.engine import Engine
+from mqvpn.dataplane.engine import SPREAD_BYTES, Engine
 from mqvpn.multipath import events as multipath
 from mqvpn.multipath import seam
 from mqvpn.multipath.connection import MultipathConnection
@@ -63,7 +64,8 @@ TRANSITIONS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientOptions:
-    """What a client's tunnel is to be. `keep_alive`: seconds between PINGs on a quiet path."""
+    """What a client's tunnel is to be. `keep_alive`: seconds between PINGs on a quiet path; `spread`: let one
+    flow use several paths, if the server puts it back in order."""
 
     host: str
     port: int
@@ -71,6 +73,7 @@ class ClientOptions:
     scheduler: str = "wlb"
     keep_alive: float = 15.0
     max_path_id: int | None = 8
+    spread: bool = True
 
 
 class ClientTunnel(Tunnel):
@@ -87,7 +90,7 @@ class ClientTunnel(Tunnel):
         self._http3: http3.Http3 | None = None
         self._session = Session(lenient=True)
         self._stream_id: int | None = None
-        self._answered = False
+        self._answered = self._spread = False
         self._ask_at: float | None = None
         self._give_up_at: float | None = None
 
@@ -176,7 +179,8 @@ class ClientTunnel(Tunnel):
             return
         if http.connect_allowed:
             template = default_template(self._options.host, self._options.port)
-            self._stream_id = http.request(compose(template, token=self._options.key))
+            extensions = [SPREAD] if self._options.spread else []
+            self._stream_id = http.request(compose(template, token=self._options.key, extensions=extensions))
         elif http.settings_received:
             self._end("the server does not offer CONNECT-IP")
 
@@ -187,6 +191,7 @@ class ClientTunnel(Tunnel):
             match event:
                 case http3.HeadersReceived(headers=headers) if check_response(headers):
                     self._answered = True
+                    self._spread = self._options.spread and SPREAD in headers
                     self._ask_at = now + ASK_AFTER
                 case http3.DataReceived(data=data, ended=ended):
                     for found in self._session.receive(data, ended):
@@ -219,16 +224,21 @@ class ClientTunnel(Tunnel):
             self._events.append(events.AddressesChanged(addresses))
             return
         plane.set_scheduler(self._options.scheduler)
+        plane.set_spread(self._spread)
         plane.set_keep_alive(self._options.keep_alive)
         plane.bind(self._stream_id // 4)
         self.engine.set_default(plane)
         self._give_up_at = self._ask_at = None
-        up = events.TunnelUp(addresses, connection.inner_mtu(), self._paths.interface(0))
+        up = events.TunnelUp(addresses, self._inner_mtu(connection.inner_mtu()), self._paths.interface(0))
         self._move(Input.ADDRESSES, up)
 
     def _mtu_changed(self, mtu: int) -> None:
         if self.state is State.UP and mtu:
-            self._events.append(events.MtuChanged(mtu))
+            self._events.append(events.MtuChanged(self._inner_mtu(mtu)))
+
+    def _inner_mtu(self, mtu: int) -> int:
+        """What spread flows, too, have room for on every path."""
+        return mtu - SPREAD_BYTES if self._spread else mtu
 
     def _own_timeout(self) -> float | None:
         times = [self._give_up_at, self._ask_at]

@@ -14,6 +14,7 @@ from typing import Any
 
 from mqvpn.connectip import events as connectip
 from mqvpn.connectip.error import Refused, StreamError
+from mqvpn.connectip.extension import SPREAD
 from mqvpn.connectip.pool import Exhausted, Lease, Pool
 from mqvpn.connectip.request import Scope, check, compose_refusal, compose_response
 from mqvpn.connectip.session import Session
@@ -45,6 +46,7 @@ class ServerOptions:
     authorize: Callable[[bytes], str | None]
     max_clients: int = 64
     scheduler: str = "wlb"
+    spread: bool = True
     max_path_id: int | None = 8
     reset_key: bytes = field(default=b"", repr=False)
 
@@ -62,6 +64,7 @@ class Client:
     lease: Lease | None = None
     user: str = ""
     refusals: int = 0
+    spread: bool = False  # flows of this session may use several paths at once
 
     @property
     def addresses(self) -> tuple[Network, ...]:
@@ -232,9 +235,10 @@ class ServerTunnel(Tunnel):
         except Exhausted as exhausted:
             raise Refused(503, str(exhausted)) from exhausted
         client.user, client.stream_id = user, stream_id
+        client.spread = self._options.spread and SPREAD in headers
         self._half_open.pop(client.connection, None)
         self._load(client)
-        http.respond(stream_id, compose_response())
+        http.respond(stream_id, compose_response([SPREAD] if client.spread else []))
         routes = client.session.advertise(_everything(client.lease))
         http.data(stream_id, client.session.assign(client.lease.entries()) + routes)
 
@@ -242,6 +246,7 @@ class ServerTunnel(Tunnel):
         """Tell the engine whose packets are whose."""
         plane = client.connection.engine_connection
         plane.set_scheduler(self._options.scheduler)
+        plane.set_spread(client.spread)
         plane.allow([], [(prefix.network_address.packed, prefix.prefixlen) for prefix in client.addresses])
         if client.stream_id is not None:
             plane.bind(client.stream_id // 4)
