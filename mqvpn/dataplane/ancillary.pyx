@@ -70,6 +70,14 @@ cdef size_t write_local(uint8_t* control, const endpoint_t* local, int family) n
     return write_item(control, IPPROTO_IP, IP_PKTINFO, &ipv4, sizeof(ipv4))
 
 
+cdef size_t write_ecn(uint8_t* control, const endpoint_t* remote, uint8_t ecn) noexcept nogil:
+    """The ECN field, with DSCP 0 (RFC 3168, section 5)."""
+    cdef int traffic_class = ecn
+    if endpoint_mapped(remote):
+        return write_item(control, IPPROTO_IP, IP_TOS, &traffic_class, sizeof(traffic_class))
+    return write_item(control, IPPROTO_IPV6, IPV6_TCLASS, &traffic_class, sizeof(traffic_class))
+
+
 cdef size_t write_segment(uint8_t* control, uint16_t segment) noexcept nogil:
     """Cut the message into datagrams of `segment` bytes."""
     return write_item(control, IPPROTO_UDP, UDP_SEGMENT, &segment, sizeof(segment))

@@ -56,6 +56,9 @@ class PathStats(NamedTuple):
     usable: bool
     suspect: bool
     pacing_rate: float
+    spurious: int  # of those lost, acknowledged after all
+    ecn: bool  # packets leave with ECT(0), validated
+    congestion_marks: int  # packets that the peer received with CE
 
 class Connection:
     @property
@@ -128,7 +131,8 @@ class Connection:
         """Forget the connection: its IDs, routes, queues."""
 
 class Engine:
-    def __init__(self, *, is_server: bool) -> None: ...
+    def __init__(self, *, is_server: bool, seed: int | None = None) -> None:
+        """seed: of the packet numbers that are skipped at random; None: from the system, so that no peer knows them."""
     def connection(self, *, is_client: bool) -> Connection: ...
     def set_default(self, connection: Connection | None) -> None:
         """Client: where packets from the TUN go."""

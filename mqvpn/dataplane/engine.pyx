@@ -21,6 +21,8 @@ from mqvpn.dataplane.transmit cimport output_t, serve
 from mqvpn.dataplane.udp cimport (
     Bursts, Datagrams, datagram_t, endpoint_from_python, endpoint_to_python)
 
+import os
+
 from mqvpn.dataplane.crypto import AES_128_GCM, AES_256_GCM, CHACHA20_POLY1305  # no-cython-lint
 from mqvpn.dataplane.session import Connection, PathStats  # no-cython-lint
 
@@ -87,8 +89,9 @@ cdef object event_to_python(event_t* e):
 
 
 cdef class Engine:
-    def __cinit__(self, *, bint is_server):
+    def __cinit__(self, *, bint is_server, seed=None):
         self.core.is_server = is_server
+        self.core.seed = int.from_bytes(os.urandom(8), "big") if seed is None else seed
         self.kept = <uint8_t*>calloc(KEPT, KEPT_BYTES)
         if self.kept == NULL:
             raise MemoryError

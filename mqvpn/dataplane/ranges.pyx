@@ -1,10 +1,11 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """Received packet numbers of one path: duplicate check and the PATH_ACK frame made from them.
 
-RFC 9000, sections 12.3 (no packet is processed twice) and 13.2.3 (ranges are bounded);
+RFC 9000, sections 12.3 (no packet is processed twice), 13.2.3 (ranges are bounded) and 19.3.2 (ECN counts);
 draft-ietf-quic-multipath, section 4.1 (PATH_ACK).
 """
 from libc.string cimport memmove
+from mqvpn.dataplane.ecn cimport CE, ECT_0, ECT_1
 from mqvpn.dataplane.varint cimport put_varint
 
 
@@ -62,14 +63,16 @@ cdef bint ranges_add(ranges_t* ranges, uint64_t number) noexcept nogil:
 
 
 cdef uint32_t ranges_write_ack(const ranges_t* ranges, uint8_t* out, uint32_t path_id, uint64_t delay,
-                              bint multipath) noexcept nogil:
-    """Write a PATH_ACK or ACK frame (at most 16 + 16 * ACKED_RANGES + 18 bytes); its length, 0 with nothing to say."""
+                               bint multipath, const uint64_t* ecn) noexcept nogil:
+    """Write a PATH_ACK or ACK frame (at most ACK_BYTES); its length, 0 with nothing to say. ecn: packets received by
+    mark; told once there is any."""
     cdef int i, count
     cdef uint32_t n = 0
+    cdef bint marked = (ecn[ECT_0] | ecn[ECT_1] | ecn[CE]) != 0
     if ranges.count == 0:
         return 0
     count = ranges.count if ranges.count < ACKED_RANGES else ACKED_RANGES
-    n += put_varint(out + n, 0x3e if multipath else 0x02)
+    n += put_varint(out + n, (0x3e if multipath else 0x02) + (1 if marked else 0))
     if multipath:
         n += put_varint(out + n, path_id)
     n += put_varint(out + n, ranges.items[0].high)
@@ -79,4 +82,8 @@ cdef uint32_t ranges_write_ack(const ranges_t* ranges, uint8_t* out, uint32_t pa
     for i in range(1, count):
         n += put_varint(out + n, ranges.items[i - 1].low - ranges.items[i].high - 2)
         n += put_varint(out + n, ranges.items[i].high - ranges.items[i].low)
+    if marked:
+        n += put_varint(out + n, ecn[ECT_0])
+        n += put_varint(out + n, ecn[ECT_1])
+        n += put_varint(out + n, ecn[CE])
     return n

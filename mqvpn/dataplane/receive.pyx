@@ -206,6 +206,7 @@ cdef void note_arrival(inbound_t* packet, uint32_t size) noexcept nogil:
     cdef bint first = path.received.count == 0
     ranges_add(&path.received, packet.number)
     path.rx_packets += 1
+    path.ecn.received[packet.slot.ecn] += 1
     path.rx_bytes += size
     path.received_at = packet.now
     packet.conn.received_at = packet.now

@@ -1,28 +1,40 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""Loss recovery of one path (RFC 9002, sections 5 and 6), over a ring of sent packets that doubles when it fills.
+"""Loss recovery of one path (RFC 9002, sections 5 to 7.6), over a ring of sent packets that doubles when it fills.
 
-Packet numbers start at 0 on every path and are never reused. The ring holds [base, next); an entry is done when it
-is acknowledged or lost, and base moves over what is done, so each packet is visited a constant number of times.
-Datagrams are never sent again; control frames carry a token and come back to Python by it.
+Packet numbers start at 0 on every path and are never reused; now and then one is skipped, so that a peer which
+acknowledges what it did not receive is found out (RFC 9000, section 21.4). The ring holds [base, next); an entry is
+done when it is acknowledged or lost, and base moves over what is done, so each packet is visited a constant number
+of times. Datagrams are never sent again; control frames carry a token and come back to Python by it.
 """
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 from mqvpn.dataplane.congestion cimport (
     congestion_acked, congestion_lost, congestion_persistent, congestion_reset, congestion_set_rate)
+from mqvpn.dataplane.reorder cimport reorder_acked, reorder_lost, reorder_reduce, reorder_reset
+
+cdef enum:
+    SKIP_FIRST = 64                 # a number in so many is skipped at first, later in
+    SKIP_LAST = 8192
 
 cdef double GRANULARITY = 0.001     # RFC 9002, section 6.1.2
 cdef double INITIAL_RTT = 0.333     # RFC 9002, section 6.2.2
+cdef uint64_t NEVER = <uint64_t>-1
 cdef double RATE_WINDOW = 3.0       # a delivery-rate maximum is believed this long, seconds
 
 
-cdef int recovery_reset(recovery_t* r, uint32_t segment) noexcept nogil:
-    """A fresh packet number space; 0, or -1 without memory."""
+cdef int recovery_reset(recovery_t* r, uint32_t segment, uint64_t seed) noexcept nogil:
+    """A fresh packet number space; 0, or -1 without memory. seed: which numbers it skips."""
     memset(r, 0, sizeof(recovery_t))
     r.ring = <sent_t*>calloc(RING_FIRST, sizeof(sent_t))
     if r.ring == NULL:
         return -1
     r.capacity = RING_FIRST
     r.peer_delay = 0.025
+    r.seed = seed
+    r.skipped[0] = r.skipped[1] = NEVER
+    r.skip_span = SKIP_FIRST
+    r.skip_at = 1 + random(r) % SKIP_FIRST
+    reorder_reset(&r.reorder)
     congestion_reset(&r.cc, segment)
     return 0
 
@@ -34,11 +46,39 @@ cdef void recovery_clear(recovery_t* r) noexcept nogil:
 
 
 cdef void recovery_restart(recovery_t* r, uint32_t segment) noexcept nogil:
-    """The path moved: RTT and congestion state begin anew (RFC 9000, section 9.4); packet numbers go on."""
+    """The path moved: RTT and congestion state begin anew; packet numbers go on, and what was sent to the old address
+    tells nothing of the new one (RFC 9000, section 9.4)."""
+    cdef uint64_t n
+    for n in range(r.base, r.next):
+        r.ring[n & (r.capacity - 1)].size = 0
+    r.first = r.next
+    r.in_flight = 0
     r.latest = r.srtt = r.rttvar = r.min_rtt = 0.0
+    r.sampled_at = r.run = 0.0
     r.rate = 0.0
     r.pto_count = 0
+    reorder_reset(&r.reorder)
     congestion_reset(&r.cc, segment)
+
+
+cdef inline uint64_t random(recovery_t* r) noexcept nogil:
+    """SplitMix64."""
+    cdef uint64_t z
+    r.seed += <uint64_t>0x9e3779b97f4a7c15
+    z = r.seed
+    z = (z ^ (z >> 30)) * <uint64_t>0xbf58476d1ce4e5b9
+    z = (z ^ (z >> 27)) * <uint64_t>0x94d049bb133111eb
+    return z ^ (z >> 31)
+
+
+cdef void skip(recovery_t* r) noexcept nogil:
+    """Leave the next packet number out, and choose when to do so again: ever more seldom."""
+    r.ring[r.next & (r.capacity - 1)].state = SENT_NONE
+    r.skipped[1] = r.skipped[0]
+    r.skipped[0] = r.next
+    r.next += 1
+    r.skip_span = r.skip_span * 2 if r.skip_span < SKIP_LAST else SKIP_LAST
+    r.skip_at = r.next + 1 + random(r) % r.skip_span
 
 
 cdef bint grow(recovery_t* r) noexcept nogil:
@@ -61,10 +101,12 @@ cdef bint grow(recovery_t* r) noexcept nogil:
 
 
 cdef bint recovery_sent(recovery_t* r, uint16_t size, sent_kind kind, uint32_t token, double now) noexcept nogil:
-    """Take the next packet number for a packet of size bytes; False when the ring can grow no more."""
+    """Take a packet number, next - 1 afterwards, for a packet of size bytes; False: the ring can grow no more."""
     cdef sent_t* s
-    if r.next - r.base >= r.capacity and not grow(r):
+    if r.next - r.base + 1 >= r.capacity and not grow(r):
         return False
+    if r.next == r.skip_at:
+        skip(r)
     s = &r.ring[r.next & (r.capacity - 1)]
     r.next += 1
     s.time = now
@@ -72,7 +114,7 @@ cdef bint recovery_sent(recovery_t* r, uint16_t size, sent_kind kind, uint32_t t
     s.token = token
     s.delivered = r.delivered
     if kind == ACK_ONLY:                    # nothing waits for it
-        s.state = SENT_NONE
+        s.state = SENT_QUIET
         advance(r)
         return True
     if r.flying == 0:                       # an idle time is not delivery time
@@ -87,7 +129,7 @@ cdef bint recovery_sent(recovery_t* r, uint16_t size, sent_kind kind, uint32_t t
 
 
 cdef inline void advance(recovery_t* r) noexcept nogil:
-    while r.base < r.next and r.ring[r.base & (r.capacity - 1)].state == SENT_NONE:
+    while r.base < r.next and r.ring[r.base & (r.capacity - 1)].state != SENT_FLYING:
         r.base += 1
 
 
@@ -104,14 +146,17 @@ cdef inline void sample_rate(recovery_t* r, const sent_t* s, double now) noexcep
 
 cdef int recovery_acked(recovery_t* r, uint64_t low, uint64_t high, double now, token_f tell,
                         void* owner) noexcept nogil:
-    """The peer has [low, high]: packets newly acknowledged, or -1 if one of them was never sent."""
+    """The peer has [low, high]: ack-eliciting packets newly acknowledged, or -1 if one of them was never sent.
+    Once all ranges of a frame are told, recovery_detect() follows."""
     cdef int count = 0
     cdef uint64_t n = high
     cdef sent_t* s
     cdef sent_t* newest = NULL
     cdef bint limited
-    if high >= r.next:
+    if high >= r.next or low <= r.skipped[0] <= high or low <= r.skipped[1] <= high:
         return -1
+    if r.reorder.count:
+        reorder_acked(&r.reorder, &r.cc, low, high, r.largest_acked, now)
     limited = r.in_flight + r.in_flight / 4 + 2 * r.cc.segment >= r.cc.cwnd
     if low < r.base:
         low = r.base
@@ -127,7 +172,7 @@ cdef int recovery_acked(recovery_t* r, uint64_t low, uint64_t high, double now, 
             congestion_acked(&r.cc, s.size, s.time, limited, r.srtt, now)
             if s.token:
                 tell(owner, s.token, True)
-        s.state = SENT_NONE
+        s.state = SENT_ACKED
         if n == 0:
             break
         n -= 1
@@ -140,15 +185,26 @@ cdef int recovery_acked(recovery_t* r, uint64_t low, uint64_t high, double now, 
         r.last_acked = now
         r.acked_packets += count
         r.pto_count = 0
-    advance(r)
     return count
 
 
-cdef void recovery_sample(recovery_t* r, double rtt, double ack_delay) noexcept nogil:
+cdef double recovery_timed(const recovery_t* r, uint64_t low, uint64_t high) noexcept nogil:
+    """When `high` left, if its acknowledgement gives an RTT sample (RFC 9002, section 5.1): it is news, and so is an
+    ack-eliciting packet of [low, high]. 0.0: it does not."""
+    cdef uint64_t n = high, mask = r.capacity - 1
+    if high >= r.next or high < r.base or high < r.first:
+        return 0.0
+    while n > low and n > r.base and r.ring[n & mask].state == SENT_QUIET:
+        n -= 1
+    return r.ring[high & mask].time if r.ring[n & mask].state == SENT_FLYING else 0.0
+
+
+cdef void recovery_sample(recovery_t* r, double rtt, double ack_delay, double now) noexcept nogil:
     """RFC 9002, section 5.3; ack_delay is already cut to the peer's max_ack_delay."""
     cdef double adjusted, deviation
     r.latest = rtt
     if r.srtt == 0.0:
+        r.sampled_at = now
         r.min_rtt = rtt
         r.srtt = rtt
         r.rttvar = rtt / 2
@@ -162,38 +218,60 @@ cdef void recovery_sample(recovery_t* r, double rtt, double ack_delay) noexcept 
 
 
 cdef int recovery_detect(recovery_t* r, double now, token_f tell, void* owner) noexcept nogil:
-    """Declare lost what is three packets or 9/8 RTT older than an acknowledged one (RFC 9002, section 6.1)."""
+    """Declare lost what is so many packets, or so much of an RTT, older than an acknowledged one (RFC 9002, section
+    6.1: three packets and 1/8, unless reordering taught otherwise); base moves over all that is done."""
     cdef double rtt = r.latest if r.latest > r.srtt else r.srtt
-    cdef double delay = 1.125 * rtt if 1.125 * rtt > GRANULARITY else GRANULARITY
-    cdef double first = 0.0, last = 0.0
+    cdef double delay, pto = recovery_pto(r)
     cdef uint64_t n = r.base
     cdef int count = 0
+    cdef bint by_time, persistent = False
     cdef sent_t* s
+    if rtt == 0.0:
+        rtt = INITIAL_RTT
+    delay = rtt + rtt * r.reorder.spread if rtt + rtt * r.reorder.spread > GRANULARITY else GRANULARITY
     r.loss_time = 0.0
-    if not r.acked_any:
-        return 0
-    while n < r.largest_acked:
+    while n < r.next:
         s = &r.ring[n & (r.capacity - 1)]
         if s.state == SENT_FLYING:
-            if n + 3 > r.largest_acked and s.time + delay > now:
+            if not r.acked_any or n > r.largest_acked:
+                break
+            by_time = n + r.reorder.packets > r.largest_acked
+            if by_time and s.time + delay > now:
                 r.loss_time = s.time + delay
                 break
-            lose(r, s, tell, owner)
-            congestion_lost(&r.cc, s.time, now)
-            first = s.time if count == 0 else first
-            last = s.time
+            persistent = lose(r, s, n, by_time, pto, now) or persistent
+            finish(r, s, tell, owner)
             count += 1
+        elif s.state == SENT_ACKED:
+            r.run = 0.0
         n += 1
-    advance(r)
-    # Persistent congestion (RFC 9002, section 7.6): all packets of three PTOs are gone.
-    if count > 1 and r.srtt > 0.0 and last - first > 3 * recovery_pto(r):
+    r.base = n
+    if persistent:
         congestion_persistent(&r.cc)
+        r.min_rtt = r.latest            # RFC 9002, section 5.2
+        r.run = 0.0
     if r.srtt > 0.0:
         congestion_set_rate(&r.cc, r.srtt)
     return count
 
 
-cdef inline void lose(recovery_t* r, sent_t* s, token_f tell, void* owner) noexcept nogil:
+cdef bint lose(recovery_t* r, const sent_t* s, uint64_t number, bint by_time, double pto, double now) noexcept nogil:
+    """A packet is lost: its congestion event; True when congestion is persistent (RFC 9002, section 7.6.2): it and an
+    earlier lost one are three PTOs apart, none between them was acknowledged, and an RTT was known before both."""
+    if s.size == 0:                     # sent to an address that the path has left
+        return False
+    reorder_reduce(&r.reorder, &r.cc, s.time, now)
+    reorder_lost(&r.reorder, number, by_time, now, pto)
+    congestion_lost(&r.cc, s.time, now)
+    if r.sampled_at == 0.0 or s.time <= r.sampled_at:
+        return False
+    if r.run == 0.0:
+        r.run = s.time
+    return s.time - r.run > 3 * pto
+
+
+cdef inline void finish(recovery_t* r, sent_t* s, token_f tell, void* owner) noexcept nogil:
+    """The packet is given up."""
     r.flying -= 1
     r.in_flight -= s.size
     r.lost_packets += 1
@@ -204,29 +282,43 @@ cdef inline void lose(recovery_t* r, sent_t* s, token_f tell, void* owner) noexc
         r.lost_datagrams += 1
 
 
-cdef void recovery_give_up(recovery_t* r, bint all_packets, token_f tell, void* owner) noexcept nogil:
-    """Report every control frame in flight as lost so that it goes out elsewhere; all_packets: forget the rest too."""
+cdef void recovery_marked(recovery_t* r, double now) noexcept nogil:
+    """The newest acknowledged packet says that the network is congested (RFC 9002, section 7.1)."""
+    cdef double sent = r.ring[r.largest_acked & (r.capacity - 1)].time
+    if r.largest_acked < r.first:
+        return
+    reorder_reduce(&r.reorder, &r.cc, sent, now)
+    r.reorder.final = True
+    congestion_lost(&r.cc, sent, now)
+
+
+cdef int recovery_give_up(recovery_t* r, bint all_packets, token_f tell, void* owner) noexcept nogil:
+    """Report every control frame in flight as lost so that it goes out elsewhere; how many packets had such.
+    all_packets: forget the rest too."""
     cdef uint64_t n = r.base
+    cdef int count = 0
     cdef sent_t* s
     while n < r.next:
         s = &r.ring[n & (r.capacity - 1)]
         if s.state == SENT_FLYING:
+            count += s.token != 0
             if all_packets:
-                lose(r, s, tell, owner)
+                finish(r, s, tell, owner)
             elif s.token:
                 tell(owner, s.token, False)
                 s.token = 0
         n += 1
     if all_packets:
         advance(r)
-        r.loss_time = 0.0
+        r.loss_time = r.run = 0.0
+    return count
 
 
 cdef double recovery_pto(const recovery_t* r) noexcept nogil:
     """One probe timeout without backoff, seconds (RFC 9002, section 6.2.1)."""
     cdef double spread
     if r.srtt == 0.0:
-        return 2 * INITIAL_RTT + r.peer_delay
+        return 3 * INITIAL_RTT + r.peer_delay       # RTTVAR is half of it: section 6.2.2
     spread = 4 * r.rttvar if 4 * r.rttvar > GRANULARITY else GRANULARITY
     return r.srtt + spread + r.peer_delay
 

@@ -9,6 +9,7 @@ from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memset
 from mqvpn.dataplane.crypto cimport (
     header_keys_clear, header_keys_install, keys_clear, keys_install)
+from mqvpn.dataplane.ecn cimport CE, ECN_CAPABLE, ecn_reset
 from mqvpn.dataplane.events cimport event_token, owner_t
 from mqvpn.dataplane.flow cimport queue_clear
 from mqvpn.dataplane.recovery cimport recovery_give_up, recovery_pto, recovery_restart
@@ -24,7 +25,7 @@ cdef enum:
 PathStats = namedtuple(
     "PathStats",
     "srtt rttvar min_rtt latest_rtt pto cwnd in_flight delivery_rate mtu tx_bytes rx_bytes tx_packets rx_packets"
-    " acked lost usable suspect pacing_rate")
+    " acked lost usable suspect pacing_rate spurious ecn congestion_marks")
 
 
 cdef prefix_t* prefixes_from_python(object prefixes) except? NULL:
@@ -105,6 +106,8 @@ cdef class Connection:
             self.conn = NULL
             raise
         engine.next_id = self.conn.id + 1
+        engine.core.seed = engine.core.seed * <uint64_t>6364136223846793005 + <uint64_t>1442695040888963407
+        self.conn.seed = engine.core.seed
 
     def __dealloc__(self):
         self.release()
@@ -230,6 +233,7 @@ cdef class Connection:
         self.place_path(path, socket, remote, local)
         if reset:
             recovery_restart(&path.sent, path.mtu)
+            ecn_reset(&path.ecn, path.sent.next)
         conn_ready(&self.engine.core, self.conn)
 
     def abandon_path(self, uint32_t path_id):
@@ -325,7 +329,8 @@ cdef class Connection:
         return PathStats(
             p.sent.srtt, p.sent.rttvar, p.sent.min_rtt, p.sent.latest, recovery_pto(&p.sent), <uint64_t>p.sent.cc.cwnd,
             p.sent.in_flight, p.sent.rate, p.mtu, p.tx_bytes, p.rx_bytes, p.tx_packets, p.rx_packets,
-            p.sent.acked_packets, p.sent.lost_packets, bool(p.usable), bool(p.suspect), p.sent.cc.rate)
+            p.sent.acked_packets, p.sent.lost_packets, bool(p.usable), bool(p.suspect), p.sent.cc.rate,
+            p.sent.reorder.spurious, p.ecn.state == ECN_CAPABLE, p.ecn.told[CE])
 
     def path_ids(self):
         cdef int i

@@ -1,6 +1,7 @@
 # What the engine knows: connections, their paths, and the tables that lead to them. Plain C structures; no behaviour.
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from mqvpn.dataplane.crypto cimport header_keys_t, keys_t
+from mqvpn.dataplane.ecn cimport ecn_t
 from mqvpn.dataplane.flow cimport queue_t
 from mqvpn.dataplane.packet cimport packet_ref_t, packet_t
 from mqvpn.dataplane.ranges cimport ranges_t
@@ -78,6 +79,7 @@ cdef struct path_t:
     endpoint_t told                 # the last other remote address told by PATH_ADDRESS
     uint16_t mtu                    # UDP payload bytes of a full packet
     recovery_t sent
+    ecn_t ecn
     ranges_t received
     int64_t generation              # newest key generation received, and the first number that used it
     uint64_t generation_first
@@ -85,7 +87,9 @@ cdef struct path_t:
     double newest_at                # when the largest number was received
     double ack_at                   # when a PATH_ACK is due; 0: none
     double probe_at                 # suspect: when to probe next
+    double doubted_at               # when it was probed because it was silent, though not suspect yet; 0: never
     uint32_t probes                 # PINGs to send now, whatever the window
+    uint32_t beyond                 # packets of control frames that may go beyond the window
     double received_at
     uint64_t tx_bytes, rx_bytes, tx_packets, rx_packets
     burst_t* burst                  # being filled
@@ -109,6 +113,7 @@ cdef struct lane_t:                 # one flow that comes over several paths (re
 cdef struct conn_t:
     uint32_t id
     bint is_client
+    uint64_t seed                   # of its paths' skipped packet numbers
     bint multipath                  # negotiated: PATH_ACK, else ACK
     bint closed                     # only CONNECTION_CLOSE is sent, nothing is delivered
     path_t* paths[PATHS]
@@ -171,6 +176,7 @@ cdef struct event_t:                # a record in the arena; its data follow
 
 cdef struct core_t:                 # one engine
     bint is_server
+    uint64_t seed                   # of its connections
     conn_t* default_conn            # client: where packets from the TUN go
     conn_t** conns                  # by id; NULL: free
     double* deadlines               # by id; 0: none

@@ -7,6 +7,7 @@ tombstones. Connection IDs are our own random numbers.
 from libc.stdint cimport uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy
+from mqvpn.dataplane.ecn cimport ecn_reset
 from mqvpn.dataplane.recovery cimport recovery_clear, recovery_reset
 from mqvpn.dataplane.state cimport PATHS, route_entry_t
 
@@ -228,11 +229,12 @@ cdef path_t* path_obtain(conn_t* conn, uint32_t path_id) noexcept nogil:
     else:
         return NULL
     path = <path_t*>calloc(1, sizeof(path_t))
-    if path == NULL or recovery_reset(&path.sent, FIRST_SEGMENT) != 0:
+    if path == NULL or recovery_reset(&path.sent, FIRST_SEGMENT, conn.seed ^ (path_id + 1) * GOLDEN) != 0:
         free(path)
         return NULL
     path.id = path_id
     path.mtu = FIRST_SEGMENT
+    ecn_reset(&path.ecn, 0)
     path.sent.peer_delay = conn.peer_ack_delay
     conn.paths[i] = path
     return path

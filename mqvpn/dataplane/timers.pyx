@@ -1,11 +1,14 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """What time does to a connection: delayed acks, loss by time, silent paths, probes, keep-alive, pacing.
 
-A path is *suspect* once its oldest ack-eliciting packet in flight is older than one probe timeout (RFC 9002, section
-6.2.1, without backoff) and no ack has brought news since. New packets leave it at once and its control frames go out
-elsewhere; it is probed, at first after each PTO and never less often than PROBE_MOST, and an ack clears it.
+A path is *silent* once its oldest ack-eliciting packet in flight is older than one probe timeout (RFC 9002, section
+6.2.1, without backoff) and no ack has brought news since. It is probed, at first after each PTO and never less often
+than PROBE_MOST, and its control frames go out again at once. It is *suspect* too, so that new packets leave it, unless
+the silence is not the path's own: we overslept our deadline, and acks may wait unread; or all paths are as silent, and
+it is the peer that does not answer. Then it has one more PTO, once, before it is suspect. An ack clears everything.
 """
 from libc.stdint cimport uint32_t
+from mqvpn.dataplane.ecn cimport ecn_silent
 from mqvpn.dataplane.events cimport event_finish, event_new, event_token, owner_t
 from mqvpn.dataplane.recovery cimport recovery_detect, recovery_give_up, recovery_oldest, recovery_pto
 from mqvpn.dataplane.resequence cimport spread_deadline, spread_timeout
@@ -13,6 +16,7 @@ from mqvpn.dataplane.state cimport *
 from mqvpn.dataplane.table cimport conn_ready
 
 cdef double PROBE_MOST = 0.5        # seconds between probes of a suspect path
+cdef double LATE = 0.005            # seconds after its deadline at which a wake-up counts as late
 cdef uint32_t PROBES = 2            # RFC 9002, section 6.2.4: "up to two full-sized datagrams"
 
 
@@ -21,14 +25,32 @@ cdef inline void sooner(double* deadline, double at) noexcept nogil:
         deadline[0] = at
 
 
-cdef double suspect_at(const path_t* path) noexcept nogil:
-    """When the path becomes suspect if no ack comes; 0.0: nothing is in flight."""
+cdef double silent_at(const path_t* path) noexcept nogil:
+    """When the path will have been silent for a PTO, or for another one after a doubt; 0.0: nothing is in flight."""
     cdef double pto = recovery_pto(&path.sent), at, news
     if path.sent.flying == 0:
         return 0.0
+    if path.doubted_at > path.sent.last_acked:
+        return path.doubted_at + pto
     at = recovery_oldest(&path.sent) + pto
     news = path.sent.last_acked + pto - path.sent.srtt
     return at if at > news else news
+
+
+cdef bint all_silent(const conn_t* conn, const path_t* silent, double now) noexcept nogil:
+    """No other path could take over: on each an ack is overdue, and nothing was heard there since the silence began."""
+    cdef double began = recovery_oldest(&silent.sent)
+    cdef const path_t* path
+    cdef int i
+    for i in range(PATHS):
+        path = conn.paths[i]
+        if path == NULL or path == silent or not path.usable or path.abandoned or path.suspect:
+            continue
+        if path.sent.flying == 0 or path.received_at > began:
+            return False
+        if recovery_oldest(&path.sent) + path.sent.srtt + path.sent.peer_delay > now:
+            return False
+    return True
 
 
 cdef double conn_deadline(conn_t* conn, double now) noexcept nogil:
@@ -46,7 +68,7 @@ cdef double conn_deadline(conn_t* conn, double now) noexcept nogil:
         if path.abandoned or not path.opened:
             continue
         sooner(&deadline, path.sent.loss_time)
-        sooner(&deadline, path.probe_at if path.suspect else suspect_at(path))
+        sooner(&deadline, path.probe_at if path.suspect else silent_at(path))
         if conn.keep_alive > 0.0 and path.validated:
             sooner(&deadline, path.sent.last_eliciting + conn.keep_alive)
         if conn.queue.first != NULL and path.usable and path.sent.cc.pace > now:
@@ -60,36 +82,45 @@ cdef void suspect(owner_t* due, path_t* path) noexcept nogil:
     cdef event_t* event
     path.suspect = True
     path.sent.pto_count = 0
-    recovery_give_up(&path.sent, False, event_token, due)
+    ecn_silent(&path.ecn, path.sent.next)
     if path.usable:
         event = event_new(due.core, EVENT_PATH_SUSPECT, due.conn, path.id, 0)
         if event != NULL:
             event_finish(due.core, event, 0)
 
 
-cdef void probe(path_t* path, double now) noexcept nogil:
+cdef void probe(owner_t* due, path_t* path, double now) noexcept nogil:
+    """Send what elicits an ack, control frames that are not acknowledged rather than PINGs: if their path is the only
+    one they leave by it again, whatever its window."""
     cdef double wait = recovery_pto(&path.sent) * (<uint32_t>1 << path.sent.pto_count)
     if wait > PROBE_MOST:
         wait = PROBE_MOST
     elif path.sent.pto_count < 16:
         path.sent.pto_count += 1
     path.probes = PROBES
+    if recovery_give_up(&path.sent, False, event_token, due):
+        path.probes = path.beyond = 1
     path.probe_at = now + wait
 
 
-cdef void path_timeout(owner_t* due, path_t* path, double now) noexcept nogil:
+cdef void path_timeout(owner_t* due, path_t* path, bint late, double now) noexcept nogil:
     cdef double at
+    cdef bint doubt
     if path.sent.loss_time != 0.0 and path.sent.loss_time <= now:
         due.core.drops[DROP_DATAGRAM_LOST] -= path.sent.lost_datagrams
         recovery_detect(&path.sent, now, event_token, due)
         due.core.drops[DROP_DATAGRAM_LOST] += path.sent.lost_datagrams
     if not path.suspect:
-        at = suspect_at(path)
+        at = silent_at(path)
         if at != 0.0 and at <= now:
-            suspect(due, path)
-            probe(path, now)
+            doubt = path.doubted_at <= path.sent.last_acked and (late or all_silent(due.conn, path, now))
+            if doubt:
+                path.doubted_at = now
+            else:
+                suspect(due, path)
+            probe(due, path, now)
     elif path.probe_at <= now:
-        probe(path, now)
+        probe(due, path, now)
     if due.conn.keep_alive > 0.0 and path.validated and path.sent.last_eliciting + due.conn.keep_alive <= now:
         path.probes = 1
         path.sent.last_eliciting = now      # until the PING is on its way
@@ -98,10 +129,11 @@ cdef void path_timeout(owner_t* due, path_t* path, double now) noexcept nogil:
 cdef void conn_timeout(core_t* core, conn_t* conn, sink_t* sink, double now) noexcept nogil:
     """Do all that is due, and have the connection served."""
     cdef owner_t due
+    cdef bint late = now - core.deadlines[conn.id] > LATE
     cdef int i
     due.core, due.conn = core, conn
     for i in range(PATHS):
         if conn.paths[i] != NULL and conn.paths[i].opened and not conn.paths[i].abandoned:
-            path_timeout(&due, conn.paths[i], now)
+            path_timeout(&due, conn.paths[i], late, now)
     spread_timeout(core, conn, sink, now)
     conn_ready(core, conn)

@@ -10,12 +10,13 @@ from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 from mqvpn.dataplane.congestion cimport pacing_allows, pacing_sent
 from mqvpn.dataplane.crypto cimport SAMPLE, TAG, header_masks, seal
+from mqvpn.dataplane.ecn cimport ecn_mark
 from mqvpn.dataplane.events cimport event_allowed, event_data, event_finish, event_new
 from mqvpn.dataplane.flow cimport flow_t, queue_head, queue_pop, queue_sent
 from mqvpn.dataplane.headers cimport store16, store32
 from mqvpn.dataplane.packet cimport packet_t
-from mqvpn.dataplane.ranges cimport ranges_write_ack
-from mqvpn.dataplane.recovery cimport ACK_ONLY, BULK, CONTROL_ONLY, recovery_sent, sent_kind
+from mqvpn.dataplane.ranges cimport ACK_BYTES, ranges_write_ack
+from mqvpn.dataplane.recovery cimport ACK_ONLY, BULK, CONTROL_ONLY, recovery_pto, recovery_sent, sent_kind
 from mqvpn.dataplane.resequence cimport SPREAD_BYTES, SPREAD_CONTEXT
 from mqvpn.dataplane.schedule cimport *
 from mqvpn.dataplane.segment cimport segment_done, segment_length, segment_write
@@ -62,6 +63,8 @@ cdef void close_burst(conn_t* conn, path_t* path) noexcept nogil:
         q[0] ^= masks[SAMPLE * i] & 0x1f
         for k in range(NUMBER_BYTES):
             q[1 + path.dcid_length + k] ^= masks[SAMPLE * i + 1 + k]
+    if burst.ecn:
+        path.ecn.marked += count
 
 
 cdef uint8_t* place(output_t* out, conn_t* conn, path_t* path, uint32_t size) noexcept nogil:
@@ -79,6 +82,7 @@ cdef uint8_t* place(output_t* out, conn_t* conn, path_t* path, uint32_t size) no
     burst.remote = path.remote
     burst.local = path.local
     burst.socket = path.socket
+    burst.ecn = <uint8_t>ecn_mark(&path.ecn, path.sent.next, out.now, recovery_pto(&path.sent))
     burst.length = 0
     burst.segment = <uint16_t>size
     path.burst = burst
@@ -89,9 +93,10 @@ cdef bint commit(output_t* out, conn_t* conn, path_t* path, uint8_t* q, uint32_t
                  sent_kind kind, uint32_t token) noexcept nogil:
     """Number and seal the packet at q whose payload bytes stand behind the header; account for it."""
     cdef uint32_t header = header_length(path), size = header + payload + TAG, i
-    cdef uint64_t number = path.sent.next
+    cdef uint64_t number
     if not recovery_sent(&path.sent, <uint16_t>size, kind, token, out.now):
         return False
+    number = path.sent.next - 1
     q[0] = 0x40 | ((conn.send_generation & 1) << 2) | (NUMBER_BYTES - 1)
     memcpy(q + 1, path.dcid, path.dcid_length)
     for i in range(NUMBER_BYTES):
@@ -138,7 +143,7 @@ cdef bint write_frames(output_t* out, conn_t* conn, path_t* path, const uint8_t*
 
 cdef bint send_acks(output_t* out, conn_t* conn) noexcept nogil:
     """One PATH_ACK for each path that owes one, on its own path while that works, else on the best other."""
-    cdef uint8_t frame[16 + 16 * 34]
+    cdef uint8_t frame[ACK_BYTES]
     cdef uint32_t length
     cdef uint64_t delay
     cdef path_t* path
@@ -155,7 +160,7 @@ cdef bint send_acks(output_t* out, conn_t* conn) noexcept nogil:
             path.ack_at = 0.0
             continue
         delay = <uint64_t>((out.now - path.newest_at) * 1e6) >> ACK_EXPONENT
-        length = ranges_write_ack(&path.received, frame, path.id, delay, conn.multipath)
+        length = ranges_write_ack(&path.received, frame, path.id, delay, conn.multipath, path.ecn.received)
         if length and not write_frames(out, conn, carrier, frame, length, 0, ACK_ONLY, 0):
             return False
         path.ack_at = 0.0
@@ -173,10 +178,13 @@ cdef bint obsolete(const conn_t* conn, const control_t* item, const path_t* path
 
 
 cdef bint must_wait(const conn_t* conn, const control_t* item, const path_t* path) noexcept nogil:
-    """No path yet, the amplification limit, or, for frames that may go anywhere, no room."""
+    """No path yet, the amplification limit, or, for frames that may go anywhere, no room; after a probe timeout they
+    go out regardless of the window (RFC 9002, section 7.5)."""
     if path == NULL or not may_send(conn, path, item.length + 40):
         return True
-    return item.path_id == ANY and not item.closing and path.sent.in_flight + item.length > path.sent.cc.cwnd
+    if item.path_id != ANY or item.closing or path.sent.in_flight + item.length <= path.sent.cc.cwnd:
+        return False
+    return path.beyond == 0
 
 
 cdef uint16_t padding(const conn_t* conn, const path_t* path, const control_t* item) noexcept nogil:
@@ -201,6 +209,8 @@ cdef bint send_control(output_t* out, conn_t* conn) noexcept nogil:
             if not write_frames(out, conn, path, <uint8_t*>item + sizeof(control_t), item.length,
                                 padding(conn, path, item), ACK_ONLY if item.closing else CONTROL_ONLY, item.token):
                 return False
+            if path.beyond:
+                path.beyond -= 1
         link[0] = item.next
         if conn.control_tail == item:
             conn.control_tail = last

@@ -28,7 +28,7 @@ cdef struct burst_t:            # one sendmsg: equal segments, the last may be s
     uint32_t length
     uint16_t segment
     uint8_t socket
-    uint8_t pad
+    uint8_t ecn                 # RFC 3168, section 5
 
 cdef class Datagrams:
     cdef datagram_t* items

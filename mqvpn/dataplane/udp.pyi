@@ -5,7 +5,9 @@ class Datagrams:
     """One receive batch, 8 slots: each one datagram or several of equal size (the last may be shorter)."""
 
     def __len__(self) -> int: ...
-    def append(self, socket: int, remote: Endpoint, local: Endpoint, data: bytes, segment: int = 0) -> None:
+    def append(
+        self, socket: int, remote: Endpoint, local: Endpoint, data: bytes, segment: int = 0, ecn: int = 0
+    ) -> None:
         """Fill the next slot with one datagram, or with equal ones of `segment` bytes. ValueError: full."""
     def datagrams(self) -> list[tuple[int, Endpoint, Endpoint, bytes]]:
         """(socket, remote, local, datagram) for each datagram, slots split into their segments."""
@@ -19,9 +21,11 @@ class Bursts:
 
     def __len__(self) -> int: ...
     def append(self, socket: int, remote: Endpoint, local: Endpoint, data: bytes, segment: int = 0) -> None:
-        """Add datagrams of `segment` bytes; local ("::", 0): the kernel chooses. ValueError: full."""
+        """Add datagrams, Not-ECT, of `segment` bytes; local ("::", 0): the kernel chooses. ValueError: full."""
     def datagrams(self) -> list[tuple[int, Endpoint, Endpoint, bytes]]:
         """(socket, remote, local, datagram) for each datagram of each burst."""
+    def ecn(self) -> list[int]:
+        """The ECN field of each burst (RFC 3168, section 5)."""
     def clear(self) -> None:
         """Forget all bursts."""
 

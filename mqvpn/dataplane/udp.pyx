@@ -14,8 +14,8 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
 from mqvpn.dataplane.ancillary cimport (
-    CONTROL_WORDS, endpoint_map, endpoint_mapped, read_address, read_control, write_address, write_local,
-    write_segment
+    CONTROL_WORDS, endpoint_map, endpoint_mapped, read_address, read_control, write_address, write_ecn,
+    write_local, write_segment
 )
 from mqvpn.dataplane.linux cimport (
     AF_INET, AF_INET6, IP_PKTINFO, IP_RECVTOS, IPPROTO_IP, IPPROTO_IPV6, IPPROTO_UDP, IPV6_RECVPKTINFO,
@@ -97,7 +97,7 @@ cdef class Datagrams:
         """Forget all slots."""
         self.count = 0
 
-    def append(self, int socket, remote, local, bytes data not None, int segment = 0) -> None:
+    def append(self, int socket, remote, local, bytes data not None, int segment = 0, int ecn = 0) -> None:
         """Fill the next slot with one datagram, or with equal ones of `segment` bytes. ValueError: full."""
         cdef datagram_t* slot
         if self.count == self.capacity or not 0 < len(data) < 65536:
@@ -109,7 +109,7 @@ cdef class Datagrams:
         slot.length = <uint32_t>len(data)
         slot.segment = <uint16_t>(segment or len(data))
         slot.socket = <uint8_t>socket
-        slot.ecn = 0
+        slot.ecn = ecn & 3
         self.count += 1
 
     def datagrams(self) -> list:
@@ -152,7 +152,7 @@ cdef class Bursts:
         self.count = 0
 
     def append(self, int socket, remote, local, bytes data not None, int segment = 0) -> None:
-        """Add datagrams of `segment` bytes; local ("::", 0): the kernel chooses. ValueError: full."""
+        """Add datagrams, Not-ECT, of `segment` bytes; local ("::", 0): the kernel chooses. ValueError: full."""
         cdef burst_t* slot
         if self.count == self.capacity or not 0 < len(data) <= SLOT_BYTES or not 0 <= segment < 65536:
             raise ValueError(f"at most {self.capacity} bursts of 1 to {SLOT_BYTES} bytes")
@@ -163,6 +163,7 @@ cdef class Bursts:
         slot.length = <uint32_t>len(data)
         slot.segment = <uint16_t>(segment or min(len(data), 65535))
         slot.socket = <uint8_t>socket
+        slot.ecn = 0
         self.count += 1
 
     def datagrams(self) -> list:
@@ -174,6 +175,11 @@ cdef class Bursts:
             slot = &self.items[i]
             result += split(slot.socket, &slot.remote, &slot.local, slot.data, slot.length, slot.segment)
         return result
+
+    def ecn(self) -> list[int]:
+        """The ECN field of each burst (RFC 3168, section 5)."""
+        cdef int i
+        return [self.items[i].ecn for i in range(self.count)]
 
 
 # Sockets
@@ -311,6 +317,8 @@ cdef class Sockets:
             self.send_drops += (burst.length + segment - 1) // segment
             return 0
         control = write_local(<uint8_t*>self.control, &burst.local, entry.family)
+        if burst.ecn:
+            control += write_ecn(<uint8_t*>self.control + control, &burst.remote, burst.ecn)
         step = segment * min(<uint32_t>SEGMENTS, PAYLOAD_BYTES // segment)
         while at < burst.length:
             length = min(step, burst.length - at)

@@ -40,9 +40,9 @@ class Link:
 class End:
     """One engine with one connection, and what came out of it."""
 
-    def __init__(self, *, is_server: bool) -> None:
+    def __init__(self, *, is_server: bool, seed: int) -> None:
         self.is_server = is_server
-        self.engine = Engine(is_server=is_server)
+        self.engine = Engine(is_server=is_server, seed=seed)
         self.conn: Connection = self.engine.connection(is_client=not is_server)
         self.bursts, self.datagrams, self.refs, self.batch = Bursts(), Datagrams(), PacketRefs(), PacketBatch()
         self.received: list[bytes] = []
@@ -67,7 +67,7 @@ class Pair:
 
     def __init__(self, links: list[Link], *, suite: int = AES_128_GCM, scheduler: str = "wlb", seed: int = 1) -> None:
         self.links, self.random, self.now = links, random.Random(seed), 1.0
-        self.client, self.server = End(is_server=False), End(is_server=True)
+        self.client, self.server = End(is_server=False, seed=seed), End(is_server=True, seed=seed)
         self.flying: list[tuple] = []
         self.order = itertools.count()
         self.suite = suite
