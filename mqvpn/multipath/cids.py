@@ -9,7 +9,7 @@ import hmac
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from mqvpn.multipath.configuration import CONNECTION_ID_SIZE
 from mqvpn.multipath.seam import QuicConnectionError
@@ -94,13 +94,20 @@ class LocalIds:
         return list(ids.active.values()) if ids is not None else []
 
 
+class PeerId(NamedTuple):
+    """One of the peer's connection IDs; without a Stateless Reset Token if it is a client's first."""
+
+    connection_id: bytes
+    stateless_reset_token: bytes
+
+
 @dataclass(slots=True)
 class PeerPathIds:
     """The peer's connection IDs of one path that are not retired."""
 
     retire_prior_to: int = 0
     next_sequence: int = 0  # one above the highest seen
-    active: dict[int, PathNewConnectionId] = field(default_factory=dict)
+    active: dict[int, PeerId] = field(default_factory=dict)
     current: int | None = None  # sequence number in use
 
 
@@ -112,22 +119,23 @@ class PeerIds:
         self._by_cid: dict[bytes, tuple[int, int]] = {}
 
     def add_first(self, cid: bytes, token: bytes) -> None:
-        """The connection ID of the handshake: path 0, sequence number 0, in use. token: empty if none."""
-        frame = PathNewConnectionId(0, 0, 0, cid, token or bytes(16))
-        self._paths[0] = PeerPathIds(next_sequence=1, active={0: frame}, current=0)
+        """The connection ID of the handshake: path 0, sequence number 0, in use; both may be empty."""
+        self._paths[0] = PeerPathIds(next_sequence=1, active={0: PeerId(cid, token)}, current=0)
         self._by_cid[cid] = (0, 0)
 
     def add(self, frame: PathNewConnectionId) -> list[int]:
         """Take a new one; return the sequence numbers that must be retired in turn."""
         ids = self._paths.setdefault(frame.path_id, PeerPathIds())
         place = (frame.path_id, frame.sequence_number)
-        known = ids.active.get(frame.sequence_number)
-        # RFC 9000, section 19.15: the same sequence number with another connection ID or token, or the same
+        issued = PeerId(frame.connection_id, frame.stateless_reset_token)
+        # RFC 9000, section 19.15: "An endpoint that is sending packets with a zero-length Destination Connection
+        # ID MUST treat receipt of a NEW_CONNECTION_ID frame as a connection error of type PROTOCOL_VIOLATION."
+        if b"" in self._by_cid:
+            raise _refused(TransportErrorCode.PROTOCOL_VIOLATION, "connection IDs are not in use")
+        # The same section: the same sequence number with another connection ID or token, or the same
         # connection ID with another sequence number, is a PROTOCOL_VIOLATION.
-        if self._by_cid.get(frame.connection_id, place) != place or (
-            known is not None
-            and (known.connection_id, known.stateless_reset_token) != (frame.connection_id, frame.stateless_reset_token)
-        ):
+        known = ids.active.get(frame.sequence_number, issued)
+        if self._by_cid.get(frame.connection_id, place) != place or known != issued:
             raise _refused(TransportErrorCode.PROTOCOL_VIOLATION, "connection ID issued twice")
         ids.next_sequence = max(ids.next_sequence, frame.sequence_number + 1)
         ids.retire_prior_to = max(ids.retire_prior_to, frame.retire_prior_to)
@@ -136,7 +144,7 @@ class PeerIds:
             self._remove(ids, sequence)
         if frame.sequence_number < ids.retire_prior_to:
             return sorted({*retired, frame.sequence_number})
-        ids.active[frame.sequence_number] = frame
+        ids.active[frame.sequence_number] = issued
         self._by_cid[frame.connection_id] = place
         if len(ids.active) > ACTIVE_CONNECTION_ID_LIMIT:
             raise _refused(TransportErrorCode.CONNECTION_ID_LIMIT_ERROR, "too many connection IDs")
@@ -170,14 +178,14 @@ class PeerIds:
         return [
             ids.active[ids.current].stateless_reset_token
             for ids in self._paths.values()
-            if ids.current is not None and any(ids.active[ids.current].stateless_reset_token)
+            if ids.current is not None and ids.active[ids.current].stateless_reset_token
         ]
 
     def drop(self, path_id: int) -> None:
         """The path was abandoned: all its connection IDs are retired without a frame (section 3.4)."""
         ids = self._paths.pop(path_id, PeerPathIds())
-        for frame in ids.active.values():
-            del self._by_cid[frame.connection_id]
+        for issued in ids.active.values():
+            del self._by_cid[issued.connection_id]
 
     def _remove(self, ids: PeerPathIds, sequence: int) -> None:
         del self._by_cid[ids.active.pop(sequence).connection_id]

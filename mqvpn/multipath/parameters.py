@@ -8,7 +8,7 @@ from typing import Self
 
 from mqvpn.multipath.seam import QuicConnectionError, QuicFrameType, QuicTransportParameters
 from mqvpn.wire.buffer import DecodeError, Reader, Writer
-from mqvpn.wire.frame import PATH_ID_MAX, TransportErrorCode, TransportParameter
+from mqvpn.wire.frame import PATH_ID_MAX, RESET_TOKEN_SIZE, TransportErrorCode, TransportParameter
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,9 @@ class PeerParameters:
     @classmethod
     def of(cls, known: QuicTransportParameters, raw: bytes) -> Self:
         """known: as aioquic read them, raw: as they came; QuicConnectionError: they are malformed."""
+        # RFC 9000, section 18.2: stateless_reset_token "is a sequence of 16 bytes"; aioquic takes any.
+        if len(known.stateless_reset_token or bytes(RESET_TOKEN_SIZE)) != RESET_TOKEN_SIZE:
+            raise _refused("stateless_reset_token has not 16 bytes")
         ack_delay, payload = known.max_ack_delay, known.max_udp_payload_size
         return cls(
             initial_max_path_id=read_initial_max_path_id(raw),

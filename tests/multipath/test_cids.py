@@ -96,6 +96,13 @@ def test_a_connection_id_issued_twice_is_a_violation(frame: PathNewConnectionId)
     refused_with(TransportErrorCode.PROTOCOL_VIOLATION, ids, frame)
 
 
+def test_a_peer_without_connection_ids_must_not_issue_any() -> None:
+    ids = PeerIds()
+    ids.add_first(b"", b"")
+    assert ids.in_use(0) == b""
+    refused_with(TransportErrorCode.PROTOCOL_VIOLATION, ids, issued(0, 1))
+
+
 def test_the_limit_holds_for_each_path() -> None:
     ids = PeerIds()
     for path_id in (1, 2):

@@ -39,3 +39,10 @@ def test_absent_parameters_have_their_defaults_and_times_are_seconds() -> None:
     known = QuicTransportParameters(max_ack_delay=10, ack_delay_exponent=0, max_udp_payload_size=1472)
     peer = PeerParameters.of(known, b"")
     assert (peer.max_ack_delay, peer.ack_delay_exponent, peer.max_udp_payload_size) == (0.01, 0, 1472)
+
+
+def test_a_reset_token_has_16_bytes() -> None:
+    PeerParameters.of(QuicTransportParameters(stateless_reset_token=bytes(16)), b"")
+    with pytest.raises(QuicConnectionError) as raised:
+        PeerParameters.of(QuicTransportParameters(stateless_reset_token=b"45"), b"")
+    assert raised.value.error_code == TransportErrorCode.TRANSPORT_PARAMETER_ERROR

@@ -19,24 +19,34 @@ TICK = 0.0001  # seconds
 class StockEnd:
     """Drives aioquic as it stands; has what Pair needs of an End."""
 
-    def __init__(self, net: Net, address: Endpoint, *, is_client: bool) -> None:
+    def __init__(self, net: Net, address: Endpoint, *, is_client: bool, cid_length: int = 8) -> None:
         self.net = net
         self.address = address
         self.is_client = is_client
         self.configuration = QuicConfiguration(
-            alpn_protocols=["h3"], is_client=is_client, max_datagram_frame_size=65535, verify_mode=0
+            alpn_protocols=["h3"],
+            is_client=is_client,
+            max_datagram_frame_size=65535,
+            verify_mode=0,
+            connection_id_length=cid_length,
         )
         self.quic: QuicConnection | None = None
         self.events: list[Any] = []
         if is_client:
-            self.quic = QuicConnection(configuration=self.configuration)
+            self.quic = self._connection()
         else:
             self.configuration.load_cert_chain(*certificate_files())
+
+    def _connection(self, **arguments: Any) -> QuicConnection:
+        quic = QuicConnection(configuration=self.configuration, **arguments)
+        if not self.configuration.connection_id_length:  # aioquic would send NEW_CONNECTION_ID without one
+            quic._replenish_connection_ids = lambda: None  # type: ignore[method-assign]
+        return quic
 
     def receive(self, source: Endpoint, destination: Endpoint, data: bytes) -> None:
         if self.quic is None:
             cid = data[6 : 6 + data[5]]
-            self.quic = QuicConnection(configuration=self.configuration, original_destination_connection_id=cid)
+            self.quic = self._connection(original_destination_connection_id=cid)
         self.quic.receive_datagram(data, source, self.net.now)
         self.settle()
 
@@ -62,18 +72,18 @@ class StockEnd:
         return [event for event in self.events if isinstance(event, kind)]
 
 
-def connected(*, stock_client: bool, link: Link | None = None) -> tuple[Pair, Any, Any]:
+def connected(*, stock_client: bool, link: Link | None = None, cid_length: int = 8) -> tuple[Pair, Any, Any]:
     """Return the pair, our end and the stock one, after the handshake."""
     pair = Pair(5, link=link)
     if stock_client:
-        stock = StockEnd(pair.net, pair.client.addresses[0], is_client=True)
+        stock = StockEnd(pair.net, pair.client.addresses[0], is_client=True, cid_length=cid_length)
         pair.client = stock  # type: ignore[assignment]
         assert stock.quic is not None
         stock.quic.connect(SERVER, pair.net.now)
         stock.settle()
         pair.run(2.0)
         return pair, pair.server, stock
-    stock = StockEnd(pair.net, SERVER, is_client=False)
+    stock = StockEnd(pair.net, SERVER, is_client=False, cid_length=cid_length)
     pair.server = stock  # type: ignore[assignment]
     pair.connect()
     return pair, pair.client, stock
@@ -151,3 +161,18 @@ def test_a_silent_stock_peer_ends_us_after_its_idle_timeout() -> None:
     pair.run(70.0)
     (event,) = ours.seen(ConnectionTerminated)
     assert event.reason_phrase == "idle timeout"
+
+
+@pytest.mark.parametrize("stock_client", [True, False])
+def test_a_peer_may_use_no_connection_ids(stock_client: bool) -> None:
+    """As many clients do that have a socket for each connection (RFC 9000, section 5.1)."""
+    pair, ours, stock = connected(stock_client=stock_client, cid_length=0)
+    assert ours.seen(PathEstablished) == [PathEstablished(0)]
+    stream_id = ours.quic.get_next_available_stream_id()
+    ours.quic.send_stream_data(stream_id, b"to you", end_stream=True)
+    ours.settle()
+    stock.quic.send_stream_data(stock.quic.get_next_available_stream_id(), b"to us")
+    stock.settle()
+    pair.run(1.0)
+    assert [event.data for event in ours.seen(StreamDataReceived)] == [b"to us"]
+    assert [event.data for event in stock.seen(StreamDataReceived)] == [b"to you"]
