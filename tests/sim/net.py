@@ -5,7 +5,7 @@ blackholes for good or on a schedule; in one direction or both.
 """
 
 import heapq
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 
 Endpoint = tuple[str, int]
@@ -42,11 +42,10 @@ class Direction:
 
     free_at: float = 0.0
     to_lose: int = 0  # of the burst under way
-    carried: int = 0
     lost: int = 0  # also those that were damaged
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(order=True)
 class Arrival:
     """A datagram on its way."""
 
@@ -55,6 +54,8 @@ class Arrival:
     source: Endpoint
     destination: Endpoint
     data: bytes
+    link: Link = field(compare=False)
+    direction: Direction = field(compare=False)
 
 
 class Net:
@@ -102,10 +103,14 @@ class Net:
         return self._flying[0].at if self._flying else None
 
     def arrivals(self) -> list[Arrival]:
-        """What has arrived by now, in order."""
+        """What has arrived by now, in order; what was under way on a link that broke meanwhile is lost."""
         due = []
         while self._flying and self._flying[0].at <= self.now:
-            due.append(heapq.heappop(self._flying))
+            arrival = heapq.heappop(self._flying)
+            if arrival.link.is_open(arrival.at):
+                due.append(arrival)
+            else:
+                arrival.direction.lost += 1
         return due
 
     def _send(self, link: Link, direction: Direction, source: Endpoint, destination: Endpoint, data: bytes) -> None:
@@ -117,10 +122,8 @@ class Net:
         if self._happens(link.corrupt):
             direction.lost += 1
             data = self._damaged(data)
-        else:
-            direction.carried += 1
         self._order += 1
-        heapq.heappush(self._flying, Arrival(at, self._order, source, destination, data))
+        heapq.heappush(self._flying, Arrival(at, self._order, source, destination, data, link, direction))
 
     def _leaves_at(self, link: Link, direction: Direction, size: int) -> float | None:
         """When the datagram is on the wire; None: the queue is full."""

@@ -9,7 +9,7 @@ from mqvpn.multipath.pathstate import PathState
 from mqvpn.multipath.seam import ConnectionTerminated
 from tests.sim.net import Link
 from tests.sim.pair import Pair
-from tests.sim.test_two_ends import bind, exchange
+from tests.sim.traffic import bind, exchange
 
 
 class Paths(RuleBasedStateMachine):

@@ -7,34 +7,10 @@ from mqvpn.multipath.pathstate import PathState
 from mqvpn.multipath.seam import ConnectionTerminated
 from mqvpn.wire.frame import TransportErrorCode
 from tests.sim.net import Link
-from tests.sim.packets import CLIENT_INNER, number_of, udp_packet
 from tests.sim.pair import Pair
+from tests.sim.traffic import bind, exchange
 
 ROUGH = {"delay": 0.02, "jitter": 0.01, "loss": 0.05, "duplicate": 0.05}
-
-
-def bind(pair: Pair) -> None:
-    """Let IP packets through, as after a CONNECT-IP request on stream 0."""
-    for quic in (pair.c, pair.s):
-        quic.engine_connection.bind(0)
-    pair.client.engine.set_default(pair.c.engine_connection)
-    pair.s.engine_connection.allow([], [(CLIENT_INNER, 32)])
-
-
-def exchange(pair: Pair, seconds: float, *, interval: float = 0.01, first: int = 0) -> tuple[set[int], set[int]]:
-    """Send a packet each way every `interval`; return the numbers that each end received, each only once."""
-    pair.client.packets.clear()
-    pair.server.packets.clear()
-    for number in range(first, first + round(seconds / interval)):
-        port = 5000 + number % 8  # several flows, so that every path gets some
-        pair.client.send_packets([udp_packet(number, port=port)])
-        pair.server.send_packets([udp_packet(number, to_server=False, port=port)])
-        pair.run(interval)
-    pair.run(0.2)
-    received = [[number_of(packet) for packet in end.packets] for end in (pair.client, pair.server)]
-    for numbers in received:
-        assert len(numbers) == len(set(numbers))
-    return set(received[0]), set(received[1])
 
 
 def test_handshake_opens_path_0_at_both_ends() -> None:
