@@ -33,12 +33,12 @@ cdef void datagram_received(core_t* core, conn_t* conn, path_t* path, uint8_t* d
     length = <uint32_t>(end - at)
     if <int64_t>stream == conn.quarter_stream:
         if context == 0:
-            if packet_allowed(core, conn, at, length):
+            if packet_allowed(core, conn, at, length, now):
                 packet_deliver(core, conn, at, length, sink)
             return
         if context == SPREAD_CONTEXT and conn.spread:
             spread_received(core, conn, slot_of(conn, path), at, length, sink, now)
             return
     core.drops[DROP_UNKNOWN_CONTEXT if context else DROP_UNKNOWN_STREAM] += 1
-    if event_allowed(core, now):
+    if event_allowed(&conn.limit, now):
         event_bytes(core, EVENT_DATAGRAM, conn, data, <uint32_t>(end - data))

@@ -21,9 +21,9 @@ PATH_SUSPECT: int  # connection, path
 PATH_ALIVE: int  # connection, path
 KEY_PHASE: int  # connection, generation now in use; install generation + 1 for both directions
 ERROR: int  # connection, transport error code, frame type, reason
-DATAGRAM: int  # connection, payload: unbound stream or unknown context; at most 100 a second
-TOO_BIG: int  # connection, packet, mtu; rate-limited
-UNREACHABLE: int  # packet; rate-limited
+DATAGRAM: int  # connection, payload: unbound stream or unknown context; rate-limited by connection
+TOO_BIG: int  # connection, packet, mtu; rate-limited by connection
+UNREACHABLE: int  # connection whose peer sent it (None: from the TUN), packet, wire.drop.Drop; rate-limited
 RESET: int  # connection: a stateless reset token of its peer was received
 
 RECEIVE: int
@@ -144,6 +144,8 @@ class Engine:
         """One short-header packet: the tail of a coalesced datagram, or one kept since before the keys."""
     def from_tun(self, packets: PacketBatch, now: float) -> None:
         """Take packets read from the TUN and queue them by session and flow."""
+    def to_peer(self, connection: Connection, packets: PacketBatch, now: float) -> None:
+        """Queue packets for the peer of a connection, whatever their addresses."""
     def transmit(self, bursts: Bursts, now: float) -> int:
         """Fill bursts with what may be sent now; returns how many. Call, send, repeat while > 0."""
     def next_timeout(self) -> float | None: ...

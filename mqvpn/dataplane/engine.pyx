@@ -9,7 +9,7 @@ This module is its face to Python: an Engine, its Connections, and events as tup
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 from mqvpn.dataplane.events cimport event_data
-from mqvpn.dataplane.inner cimport packet_accept
+from mqvpn.dataplane.inner cimport packet_accept, packet_queue
 from mqvpn.dataplane.packet cimport PacketBatch, PacketRefs
 from mqvpn.dataplane.receive cimport receive_slot
 from mqvpn.dataplane.resequence cimport SPREAD_BYTES as FLOW_AND_NUMBER, released_free
@@ -84,7 +84,7 @@ cdef object event_to_python(event_t* e):
     if kind == EVENT_TOO_BIG:
         return (kind, e.conn, bytes_of(e), e.a)
     if kind == EVENT_UNREACHABLE:
-        return (kind, bytes_of(e))
+        return (kind, e.conn if e.b else None, bytes_of(e), e.a)
     return (kind, e.conn)
 
 
@@ -145,6 +145,12 @@ cdef class Engine:
         cdef int i
         for i in range(packets.count):
             packet_accept(&self.core, packets.items[i], now)
+        packets.count = 0
+
+    def to_peer(self, Compiled connection, PacketBatch packets, double now):
+        cdef int i
+        for i in range(packets.count):
+            packet_queue(&self.core, connection.live(), packets.items[i], now)
         packets.count = 0
 
     def transmit(self, Bursts bursts, double now):

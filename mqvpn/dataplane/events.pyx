@@ -8,6 +8,7 @@ cdef enum:
     ARENA_FIRST = 16384
     ARENA_MOST = 4 * 1024 * 1024    # events of one wake-up; what does not fit is lost like a packet
     LIMITED = 100                   # rate-limited events a second
+    QUOTED = 1300                   # bytes of a refused packet told to Python: enough for an ICMP error
 
 
 cdef event_t* event_new(core_t* core, event_kind kind, conn_t* conn, uint32_t path, uint32_t room) noexcept nogil:
@@ -53,13 +54,27 @@ cdef void event_bytes(core_t* core, event_kind kind, conn_t* conn, const uint8_t
     event_finish(core, event, length)
 
 
-cdef bint event_allowed(core_t* core, double now) noexcept nogil:
-    """Whether one more event that strangers can cause may be reported in this second."""
-    if now - core.limit_at >= 1.0:
-        core.limit_at = now
-        core.limited = 0
-    core.limited += 1
-    return core.limited <= LIMITED
+cdef bint event_allowed(limit_t* limit, double now) noexcept nogil:
+    """Whether one more event of a kind that others can cause at will may be reported in this second."""
+    if now - limit.second >= 1.0:
+        limit.second = now
+        limit.count = 0
+    limit.count += 1
+    return limit.count <= LIMITED
+
+
+cdef void event_refused(core_t* core, event_kind kind, conn_t* conn, const uint8_t* packet, uint32_t length,
+                        uint64_t number, double now) noexcept nogil:
+    """An IP packet was dropped and its sender should hear of it; number: the MTU, or the drop reason."""
+    cdef event_t* event = NULL
+    length = length if length < QUOTED else QUOTED
+    if event_allowed(&core.limit if conn == NULL else &conn.limit, now):
+        event = event_new(core, kind, conn, 0, length)
+    if event != NULL:
+        event.a = number
+        event.b = conn != NULL
+        memcpy(event_data(event), packet, length)
+        event_finish(core, event, length)
 
 
 cdef void event_slot(core_t* core, event_kind kind, conn_t* conn, uint32_t path, const datagram_t* slot,

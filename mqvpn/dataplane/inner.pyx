@@ -2,18 +2,16 @@
 """IP packets between the TUN device and connections: who may send what to whom.
 
 RFC 9484, sections 4.7 (addresses) and 11 (source validation, BCP 38).
-Nothing here ends a connection: a packet that may not pass is dropped under its reason.
+Nothing here ends a connection: a packet that may not pass is dropped under its reason. Of a source that is not
+assigned and a destination without a route Python is told, which answers with ICMP errors.
 """
 from libc.string cimport memcmp, memcpy, memset
-from mqvpn.dataplane.events cimport event_allowed, event_bytes
+from mqvpn.dataplane.events cimport event_refused
 from mqvpn.dataplane.flow cimport queue_add
 from mqvpn.dataplane.headers cimport load16
 from mqvpn.dataplane.packet cimport packet_free
 from mqvpn.dataplane.state cimport *
 from mqvpn.dataplane.table cimport conn_ready, route_find
-
-cdef enum:
-    QUOTED = 1300                   # bytes of an undeliverable packet told to Python: enough for an ICMP error
 
 
 cdef struct addresses_t:
@@ -75,7 +73,7 @@ cdef bint within(const prefix_t* prefixes, uint32_t count, const uint8_t* ip) no
     return False
 
 
-cdef bint packet_allowed(core_t* core, conn_t* conn, const uint8_t* p, uint32_t length) noexcept nogil:
+cdef bint packet_allowed(core_t* core, conn_t* conn, const uint8_t* p, uint32_t length, double now) noexcept nogil:
     """Whether an IP packet from the peer may pass; if not, it is counted."""
     cdef addresses_t addresses
     cdef int reason = read_addresses(p, length, &addresses)
@@ -84,6 +82,7 @@ cdef bint packet_allowed(core_t* core, conn_t* conn, const uint8_t* p, uint32_t 
             reason = DROP_LINK_LOCAL
         elif not within(conn.remote, conn.remote_count, addresses.source):
             reason = DROP_SOURCE_NOT_ASSIGNED
+            event_refused(core, EVENT_UNREACHABLE, conn, p, length, reason, now)
         elif not within(conn.local, conn.local_count, addresses.destination):
             reason = DROP_NO_ROUTE
     if reason != ANY:
@@ -117,15 +116,14 @@ cdef conn_t* owner_of(core_t* core, packet_t* packet, int* reason, double now) n
         conn = route_find(core, addresses.destination)
         if conn == NULL:
             reason[0] = DROP_NO_ROUTE
-            if event_allowed(core, now):
-                event_bytes(core, EVENT_UNREACHABLE, NULL, packet.data,
-                            packet.length if packet.length < QUOTED else QUOTED)
+            event_refused(core, EVENT_UNREACHABLE, NULL, packet.data, packet.length, DROP_NO_ROUTE, now)
             return NULL
     if conn == NULL or conn.closed or conn.quarter_stream < 0:
         reason[0] = DROP_NO_PATH
         return NULL
     if not within(conn.local, conn.local_count, addresses.source):
         reason[0] = DROP_SOURCE_NOT_ASSIGNED
+        event_refused(core, EVENT_UNREACHABLE, NULL, packet.data, packet.length, DROP_SOURCE_NOT_ASSIGNED, now)
         return NULL
     return conn
 
@@ -136,6 +134,15 @@ cdef bint packet_accept(core_t* core, packet_t* packet, double now) noexcept nog
     cdef conn_t* conn = owner_of(core, packet, &reason, now)
     if conn == NULL:
         core.drops[reason] += 1
+        packet_free(packet)
+        return False
+    return packet_queue(core, conn, packet, now)
+
+
+cdef bint packet_queue(core_t* core, conn_t* conn, packet_t* packet, double now) noexcept nogil:
+    """Queue a packet for this connection's peer; unbound or closed, it takes none."""
+    if conn.closed or conn.quarter_stream < 0:
+        core.drops[DROP_NO_PATH] += 1
         packet_free(packet)
         return False
     packet.arrived = now

@@ -65,7 +65,7 @@ cdef void unknown(core_t* core, const datagram_t* slot, const uint8_t* data, uin
             if constant_time_equal(conn.reset_tokens + 16 * k, data + size - 16):
                 event_bytes(core, EVENT_RESET, conn, NULL, 0)
                 return
-    if event_allowed(core, now):
+    if event_allowed(&core.limit, now):
         event_slot(core, EVENT_UNKNOWN, NULL, 0, slot, data, size)
 
 

@@ -163,7 +163,7 @@ cdef void spread_received(core_t* core, conn_t* conn, int slot, const uint8_t* d
         core.drops[DROP_TOO_SHORT] += 1
         return
     sequence = load32(data + 2)
-    if not packet_allowed(core, conn, data + SPREAD_BYTES, length - SPREAD_BYTES):
+    if not packet_allowed(core, conn, data + SPREAD_BYTES, length - SPREAD_BYTES, now):
         return
     lane = lane_of(conn, load16(data), sequence)
     if lane == NULL:

@@ -30,7 +30,6 @@ cdef enum:                          # wire.drop.Drop
     DROP_UNKNOWN_CONTEXT = 12
     DROP_UNKNOWN_STREAM = 13
     DROP_LINK_LOCAL = 17
-    DROP_POLICY = 18
     DROP_DATAGRAM_LOST = 19
     DROP_NO_MEMORY = 20
 
@@ -110,6 +109,10 @@ cdef struct lane_t:                 # one flow that comes over several paths (re
     uint64_t path_number[PATHS]     # newest number by path, and when
     double path_at[PATHS]
 
+cdef struct limit_t:                # of events in a second
+    double second                   # when it began
+    uint32_t count
+
 cdef struct conn_t:
     uint32_t id
     bint is_client
@@ -150,6 +153,7 @@ cdef struct conn_t:
     bint ready                      # in the list of those to be served
     conn_t* ready_next
     uint64_t ip_sent, ip_sent_bytes, ip_received, ip_received_bytes
+    limit_t limit                   # of events that its packets cause: its peer's flood costs no other one's events
     uint8_t* reset_tokens           # 16 bytes each
     uint32_t reset_count
 
@@ -189,8 +193,7 @@ cdef struct core_t:                 # one engine
     conn_t* ready_last
     uint8_t* arena
     uint32_t arena_used, arena_capacity
-    double limit_at                 # start of the second in which `limited` events were reported
-    uint32_t limited
+    limit_t limit                   # of events that strangers and the TUN cause
     packet_t* released              # held packets that were delivered with the last batch
     uint64_t drops[DROPS]
 

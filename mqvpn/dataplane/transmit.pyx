@@ -11,7 +11,7 @@ from libc.string cimport memcpy, memset
 from mqvpn.dataplane.congestion cimport pacing_allows, pacing_sent
 from mqvpn.dataplane.crypto cimport SAMPLE, TAG, header_masks, seal
 from mqvpn.dataplane.ecn cimport ecn_mark
-from mqvpn.dataplane.events cimport event_allowed, event_data, event_finish, event_new
+from mqvpn.dataplane.events cimport event_refused
 from mqvpn.dataplane.flow cimport flow_t, queue_head, queue_pop, queue_sent
 from mqvpn.dataplane.headers cimport store16, store32
 from mqvpn.dataplane.packet cimport packet_t
@@ -27,7 +27,6 @@ cdef enum:
     BURST_PACKETS = 64              # UDP_MAX_SEGMENTS of older kernels
     BURST_BYTES = 65000
     NUMBER_BYTES = 4
-    QUOTED = 1300
     ACK_EXPONENT = 3                # our ack_delay_exponent: 8 microseconds
 
 # RFC 8289, section 4.3, gives 5 ms for links of constant rate; acks and bursts of the outer paths come in steps of more.
@@ -250,15 +249,8 @@ cdef uint32_t smallest_room(const conn_t* conn, const choice_t* choice) noexcept
 
 cdef void refuse(output_t* out, conn_t* conn, flow_t* flow, packet_t* packet, uint32_t mtu) noexcept nogil:
     """Too big for the tunnel: dropped, and told so that its sender learns the MTU (RFC 9484, section 10.1)."""
-    cdef event_t* event
-    cdef uint32_t length = packet.length if packet.length < QUOTED else QUOTED
     out.core.drops[DROP_TOO_BIG] += 1
-    if event_allowed(out.core, out.now):
-        event = event_new(out.core, EVENT_TOO_BIG, conn, 0, length)
-        if event != NULL:
-            event.a = mtu
-            memcpy(event_data(event), packet.data, length)
-            event_finish(out.core, event, length)
+    event_refused(out.core, EVENT_TOO_BIG, conn, packet.data, packet.length, mtu, out.now)
     queue_pop(&conn.queue, flow)
 
 

@@ -130,9 +130,6 @@ class ClientTunnel(Tunnel):
     def _unknown(self, socket: int, remote: Endpoint, local: Endpoint | None, data: bytes, now: float) -> None:
         """A late packet of an earlier connection: nobody waits for it."""
 
-    def _unreachable(self, packet: bytes) -> None:
-        """There is no tunnel now. Nothing is answered: programs shall see a pause, not an error."""
-
     def _quic_event(self, connection: MultipathConnection, event: Any, now: float) -> None:
         if connection is self.connection:
             self._winner_event(event, now)

@@ -12,6 +12,7 @@ from itertools import count
 from typing import Any
 
 from mqvpn.dataplane import engine as plane
+from mqvpn.dataplane.packet import PacketBatch
 from mqvpn.multipath.connection import MultipathConnection
 from mqvpn.tunnel.icmp import packet_too_big, unreachable
 from mqvpn.tunnel.qlog import Recorder
@@ -161,7 +162,7 @@ class Tunnel(ABC):
         elif kind == plane.TOO_BIG:
             self._answer(packet_too_big(event[2], event[3]))
         elif kind == plane.UNREACHABLE:
-            self._unreachable(event[1])
+            self._unreachable(*event[1:], now)
         elif kind != plane.DATAGRAM:  # those are of no registered context (RFC 9484, section 5): dropped
             connection = self._numbers.get(event[1])
             if connection is not None:
@@ -169,9 +170,15 @@ class Tunnel(ABC):
                     self.recorder.handle_key_phase(connection, event[2])
                 self.guard(connection, connection.handle_event, event, now)
 
-    def _unreachable(self, packet: bytes) -> None:
-        """No session takes this packet."""
-        self._answer(unreachable(packet))
+    def _unreachable(self, number: int | None, packet: bytes, reason: int, now: float) -> None:
+        """Answer a packet of the TUN's, or of the peer's whose connection has this number."""
+        answer = unreachable(packet, reason)
+        if number is None:
+            self._answer(answer)
+        elif answer is not None and number in self._numbers:
+            batch = PacketBatch()
+            batch.append(answer)
+            self.engine.to_peer(self._numbers[number].engine_connection, batch, now)
 
     def _answer(self, packet: bytes | None) -> None:
         if packet is not None:

@@ -1,4 +1,4 @@
-"""ICMP errors for packets that this end cannot send into the tunnel (RFC 9484, sections 7 and 10).
+"""ICMP errors for packets that this end does not pass on (RFC 9484, sections 7, 10 and 11).
 
 They claim to come from the packet's own destination: that address is routed into the TUN device, so reverse
 path filters let it pass, while an address of this machine, or one routed elsewhere, would be dropped.
@@ -9,6 +9,7 @@ from collections.abc import Callable
 from mqvpn.wire import ip
 from mqvpn.wire.address import Address
 from mqvpn.wire.buffer import DecodeError
+from mqvpn.wire.drop import Drop
 
 
 def packet_too_big(packet: bytes, mtu: int) -> bytes | None:
@@ -16,9 +17,9 @@ def packet_too_big(packet: bytes, mtu: int) -> bytes | None:
     return _from_destination(packet, lambda whole, source: ip.packet_too_big(whole, mtu, source))
 
 
-def unreachable(packet: bytes) -> bytes | None:
-    """Return the answer to a packet that no session takes; None where none may be sent."""
-    return _from_destination(packet, ip.no_route)
+def unreachable(packet: bytes, reason: int) -> bytes | None:
+    """Return the answer to a packet dropped for `reason`, a Drop; None where none may be sent."""
+    return _from_destination(packet, ip.source_refused if reason == Drop.SOURCE_NOT_ASSIGNED else ip.no_route)
 
 
 def _from_destination(packet: bytes, build: Callable[[bytes, Address], bytes | None]) -> bytes | None:

@@ -1,7 +1,7 @@
 """Why a packet was not passed on.
 
 The compiled engine counts by these numbers and the status output shows their names, so a number is never
-reused for another meaning. A packet never raises: it is dropped and counted here.
+reused for another meaning (18 had one). A packet never raises: it is dropped and counted here.
 """
 
 from enum import IntEnum
@@ -28,6 +28,5 @@ class Drop(IntEnum):
     TUN_WRITE = 15  # the kernel refused the packet on the TUN device
     SOCKET_SEND = 16  # the kernel refused the datagram on the UDP socket
     LINK_LOCAL = 17  # link-local traffic is not forwarded beyond the tunnel (RFC 9484, section 7.2)
-    POLICY = 18  # the destination or protocol is outside the request's scope (RFC 9484, section 4.6)
     DATAGRAM_LOST = 19  # sent in a DATAGRAM frame that was declared lost (RFC 9221, section 5.2)
     NO_MEMORY = 20  # an allocation failed

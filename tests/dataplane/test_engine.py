@@ -3,6 +3,7 @@
 import pytest
 
 from mqvpn.dataplane import engine as e
+from mqvpn.dataplane.packet import PacketBatch
 from mqvpn.wire.drop import Drop
 from tests.dataplane.pair import (
     CLIENT_ADDRESS,
@@ -182,11 +183,47 @@ def test_the_server_checks_inner_addresses(source: str, destination: str, drop: 
     assert pair.server.engine.drops()[drop] + pair.client.engine.drops()[drop] == 1
 
 
+def test_a_peer_that_sends_from_anothers_address_uses_up_its_own_events_only() -> None:
+    pair = Pair([Link()])
+    pair.client.conn.allow([], [])
+    other = pair.server.engine.connection(is_client=False)
+    other.allow([], [(bytes([10, 0, 0, 3]), 32)])
+    for _ in range(10):
+        pair.client.push([udp_packet("10.0.0.9", SERVER_ADDRESS, b"x")] * 30, pair.now)
+        pair.run(0.05)
+    told = [event for event in pair.server.events if event[0] == e.UNREACHABLE]
+    assert {(sender, reason) for _, sender, _, reason in told} == {(pair.server.conn.id, Drop.SOURCE_NOT_ASSIGNED)}
+    assert 100 <= len(told) <= 200
+    pair.server.events.clear()
+    pair.server.push([udp_packet(SERVER_ADDRESS, "10.0.0.77", b"nobody")], pair.now)
+    pair.run(0.01)
+    assert [event[1] for event in pair.server.events] == [None]
+
+
+def test_a_packet_for_a_peer_whatever_its_addresses() -> None:
+    pair = Pair([Link()])
+    pair.client.conn.allow([], [])
+    answer = udp_packet(SERVER_ADDRESS, "10.0.0.9", b"x")
+    batch = PacketBatch()
+    batch.append(answer)
+    pair.server.engine.to_peer(pair.server.conn, batch, pair.now)
+    assert len(batch) == 0
+    pair.run(0.1)
+    assert pair.client.received == [answer]
+    batch.append(answer)
+    pair.server.conn.unbind()
+    pair.server.engine.to_peer(pair.server.conn, batch, pair.now)
+    assert pair.server.engine.drops()[Drop.NO_PATH] == 1
+
+
 def test_the_client_sends_only_from_its_own_address() -> None:
     pair = Pair([Link()])
     pair.client.push([udp_packet("10.0.0.9", SERVER_ADDRESS, b"x")], pair.now)
     assert pair.client.engine.drops()[Drop.SOURCE_NOT_ASSIGNED] == 1
     assert pair.client.conn.queued() == (0, 0)
+    pair.run(0.1)
+    [(kind, sender, _, reason)] = pair.client.events
+    assert (kind, sender, reason) == (e.UNREACHABLE, None, Drop.SOURCE_NOT_ASSIGNED)
 
 
 def test_the_server_finds_the_session_by_destination() -> None:
@@ -196,7 +233,8 @@ def test_the_server_finds_the_session_by_destination() -> None:
     pair.run(0.2)
     assert pair.client.received == [answer]
     assert pair.server.engine.drops()[Drop.NO_ROUTE] == 1
-    assert [event[0] for event in pair.server.events] == [e.UNREACHABLE]
+    [(kind, sender, _, reason)] = pair.server.events
+    assert (kind, sender, reason) == (e.UNREACHABLE, None, Drop.NO_ROUTE)
 
 
 def test_an_address_leads_to_one_connection_only() -> None:

@@ -74,6 +74,16 @@ def test_a_packet_that_is_too_big_is_answered(network: Network) -> None:
     assert len(client.answers) == 1
 
 
+def test_a_packet_from_an_address_that_is_not_ours_is_answered(network: Network) -> None:
+    client = network.client()
+    network.start(client)
+    network.run_until(lambda: is_up(client))
+    network.from_tun(client, ipv4(source="10.0.0.99", destination="192.0.2.9"))
+    network.run(0.1)
+    assert network.server.packets == []
+    assert [answer[20:22] for answer in client.answers] == [bytes([3, 13])]
+
+
 def test_without_a_tunnel_packets_are_dropped_in_silence(network: Network) -> None:
     client = network.client()
     network.from_tun(client, ipv4(source="10.0.0.2", destination="192.0.2.9"))

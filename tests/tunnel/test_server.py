@@ -133,6 +133,18 @@ def test_a_packet_for_nobody_is_answered(network: Network) -> None:
     assert len(network.server.answers) == 1
 
 
+def test_a_client_that_sends_from_anothers_address_is_told(network: Network) -> None:
+    bad, other = network.client(), network.client()
+    network.start(bad, other)
+    network.run_until(lambda: is_up(bad) and is_up(other))
+    bad.tunnel.connection.engine_connection.allow([], [])  # type: ignore[attr-defined]
+    stolen = str(other.of(events.TunnelUp)[0].addresses[0][0])
+    network.from_tun(bad, ipv4(source=stolen, destination="192.0.2.9"))
+    network.run(0.2)
+    assert (network.server.packets, other.packets) == ([], [])
+    assert [packet[20:22] for packet in bad.packets] == [bytes([3, 13])]
+
+
 def winner(end: End) -> http3.Http3:
     """The HTTP/3 of a client that is up."""
     http = end.tunnel._http3  # type: ignore[attr-defined]
