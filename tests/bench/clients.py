@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import subprocess
 import sys
 import time
@@ -20,6 +21,7 @@ from tests.lab.tunnel import KEY, PORT, Daemon, Sections, server_daemon
 COUNTS = (1, 100, 1000)
 QUICK_COUNTS = (1, 100)
 QUICK_BELOW = 4  # seconds of a measurement
+CONNECT_TIMEOUT = 120.0  # seconds for all of them
 KEEP_ALIVE = 15.0  # seconds in which every client speaks once
 SERVER: Sections = {"Interface": {"Subnet": "10.77.0.0/20"}, "Auth": {"MaxClients": 65536}}
 
@@ -68,7 +70,8 @@ def swarm(site: Site, log: Path) -> Iterator[Callable[[int], None]]:
     def grow(count: int) -> None:
         requests.write(f"{count}\n")
         requests.flush()
-        if answers.readline() != f"{count}\n":
+        ready, _, _ = select.select([answers], [], [], CONNECT_TIMEOUT)
+        if not ready or answers.readline() != f"{count}\n":
             raise LabError(f"{count} clients did not connect: {log.read_text()[-500:]}")
 
     try:

@@ -60,6 +60,7 @@ class Member:
 async def main(address: str, port: int, key: bytes) -> None:
     """Serve standard input until it ends."""
     no_tun, _keeps_it_open = os.pipe()
+    os.set_blocking(no_tun, False)
     turn = asyncio.Semaphore(AT_ONCE)
     members: list[Member] = []
 
