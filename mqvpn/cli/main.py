@@ -5,11 +5,10 @@ the daemon starts."""
 import sys
 from base64 import b64encode
 from collections.abc import Sequence
-from os import urandom
+from os import EX_CONFIG, EX_OK, urandom
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from mqvpn.cli import exit
 from mqvpn.cli.options import build_parser, overrides
 from mqvpn.config.errors import ConfigError
 
@@ -43,7 +42,7 @@ def command(prog: str, mode: str | None, argv: Sequence[str] | None) -> int:
     arguments = parser.parse_args(argv)
     if arguments.genkey:
         print(b64encode(urandom(KEY_BYTES)).decode())
-        return exit.OK
+        return EX_OK
     given = overrides(arguments)
     mode = mode or arguments.mode
     if not (arguments.config or arguments.check or given or mode):
@@ -52,12 +51,12 @@ def command(prog: str, mode: str | None, argv: Sequence[str] | None) -> int:
         settings = _load(arguments.check or arguments.config, given, mode)
     except ConfigError as error:
         print(error, file=sys.stderr)
-        return exit.CONFIG
+        return EX_CONFIG
     for warning in settings.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     if arguments.check:
         print(f"{arguments.check}: valid, {'client' if _is_client(settings) else 'server'}")
-        return exit.OK
+        return EX_OK
     return _run(settings)
 
 

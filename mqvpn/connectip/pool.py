@@ -2,14 +2,14 @@
 
 The server itself is `.1`, clients follow from `.2`; the IPv6 address has the same offset in its network and
 is assigned as a /128. A client that comes back under the same identity gets its former address unless it had
-to be given away; the address released longest ago goes first. Every step takes (amortised) constant time.
+to be given away; the address released longest ago goes first. Every step takes constant time.
 """
 
 from collections import OrderedDict
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
-from mqvpn.wire.address import Address, AssignedAddress
+from mqvpn.wire.address import AssignedAddress
 
 GATEWAY_OFFSET = 1
 
@@ -48,7 +48,7 @@ class Pool:
             raise ValueError(f"{network6 or network} has no address for a client")
         self.network, self.network6 = network, network6
         self._last = last
-        self._next = GATEWAY_OFFSET + 1  # the lowest offset that may never have been used
+        self._next = GATEWAY_OFFSET + 1  # the lowest offset that was never used
         self._used: set[int] = set()
         self._free: OrderedDict[int, str | None] = OrderedDict()  # released offsets, oldest first, and whose
         self._former: dict[str, int] = {}  # identity -> its offset in _free
@@ -73,14 +73,9 @@ class Pool:
         """How many leases are out."""
         return len(self._used)
 
-    def allocate(self, identity: str | None = None, wanted: Address | None = None) -> Lease:
-        """Lease an address: `wanted` if nobody else has or had it, else the client's former one, else any.
-
-        Raises Exhausted.
-        """
-        offset = self._wanted_offset(identity, wanted)
-        if offset is None and identity is not None:
-            offset = self._former.get(identity)
+    def allocate(self, identity: str | None = None) -> Lease:
+        """Lease an address: the client's former one, else one nobody had, else any. Raises Exhausted."""
+        offset = None if identity is None else self._former.get(identity)
         if offset is None:
             offset = self._fresh_offset()
         if offset is None:
@@ -103,22 +98,11 @@ class Pool:
             self._former[identity] = offset
         self._free[offset] = identity
 
-    def _wanted_offset(self, identity: str | None, wanted: Address | None) -> int | None:
-        network = self.network if isinstance(wanted, IPv4Address) else self.network6
-        if wanted is None or network is None:
-            return None
-        offset = int(wanted) - int(network.network_address)
-        if not GATEWAY_OFFSET < offset <= self._last or offset in self._used:
-            return None
-        return offset if self._free.get(offset) in (None, identity) else None
-
     def _fresh_offset(self) -> int | None:
-        while self._next <= self._last:
-            offset = self._next
-            self._next += 1
-            if offset not in self._used and offset not in self._free:
-                return offset
-        return None
+        if self._next > self._last:
+            return None
+        self._next += 1
+        return self._next - 1
 
     def _oldest_offset(self) -> int:
         if not self._free:

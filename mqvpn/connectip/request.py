@@ -16,6 +16,7 @@ from mqvpn.wire.address import Network
 Headers = list[tuple[bytes, bytes]]
 
 WELL_KNOWN = "/.well-known/masque/ip/"
+EVERYTHING = {"target": "*", "ipproto": "*"}  # the variables of the template
 
 _EXPRESSION = re.compile(r"\{([^{}]*)\}")
 _VARIABLES = re.compile(r"[?&]?[A-Za-z0-9_.%]+(,[A-Za-z0-9_.%]+)*")
@@ -33,13 +34,6 @@ class Scope:
     target: Network | str | None = None
     protocol: int | None = None
 
-    def variables(self) -> dict[str, str]:
-        """Return the values of the template variables, not yet percent-encoded."""
-        target = "*" if self.target is None else str(self.target)
-        if isinstance(self.target, IPv4Network | IPv6Network) and self.target.num_addresses == 1:
-            target = str(self.target.network_address)
-        return {"target": target, "ipproto": "*" if self.protocol is None else str(self.protocol)}
-
     @classmethod
     def parse(cls, target: str, ipproto: str) -> "Scope":
         """Take the decoded variables; ValueError if they break the rules of section 4.6."""
@@ -50,8 +44,6 @@ class Scope:
 class ConnectIpRequest:
     """A request the server may accept. `token`: the bearer token, b"" if none came."""
 
-    authority: str
-    path: str
     scope: Scope
     token: bytes = field(repr=False)
 
@@ -62,11 +54,10 @@ def default_template(host: str, port: int) -> str:
     return f"https://{literal}:{port}{WELL_KNOWN}{{target}}/{{ipproto}}/"
 
 
-def compose(
-    template: str, *, scope: Scope | None = None, token: bytes = b"", extensions: Sequence[tuple[bytes, bytes]] = ()
-) -> Headers:
-    """Return the request's header section; ValueError if `template` breaks RFC 9484, section 3."""
-    authority, path = _expand(template, (scope or Scope()).variables())
+def compose(template: str, *, token: bytes = b"", extensions: Sequence[tuple[bytes, bytes]] = ()) -> Headers:
+    """Return the header section that asks for a tunnel to everything; ValueError: RFC 9484, section 3, forbids
+    `template`."""
+    authority, path = _expand(template, EVERYTHING)
     headers = [
         (b":method", b"CONNECT"),
         (b":protocol", b"connect-ip"),
@@ -102,8 +93,7 @@ def check(headers: Headers) -> ConnectIpRequest:
     if fields[b":scheme"] != b"https":
         raise malformed("connect-ip with another :scheme than https")
     _check_content(headers)
-    path = _text(fields[b":path"])
-    return ConnectIpRequest(_text(fields[b":authority"]), path, _scope(path), _bearer_token(headers))
+    return ConnectIpRequest(_scope(_text(fields[b":path"])), _bearer_token(headers))
 
 
 def check_response(headers: Headers) -> bool:

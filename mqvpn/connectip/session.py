@@ -47,28 +47,11 @@ class Session:
         self._seen_requests: set[int] = set()
         self._assigned: tuple[AssignedAddress, ...] = ()
         self._routes: tuple[AddressRange, ...] = ()
-        self._assigned_to_peer: tuple[AssignedAddress, ...] = ()
-        self._advertised: tuple[AddressRange, ...] = ()
 
     @property
     def assigned(self) -> tuple[AssignedAddress, ...]:
         """What the peer assigned to us."""
         return self._assigned
-
-    @property
-    def routes(self) -> tuple[AddressRange, ...]:
-        """What the peer advertised."""
-        return self._routes
-
-    @property
-    def assigned_to_peer(self) -> tuple[AssignedAddress, ...]:
-        """What we assigned to the peer."""
-        return self._assigned_to_peer
-
-    @property
-    def advertised(self) -> tuple[AddressRange, ...]:
-        """What we advertised."""
-        return self._advertised
 
     def receive(self, data: bytes, end: bool) -> list[Event]:
         """Take the next bytes of the stream; `end` says the peer closed it behind them.
@@ -95,8 +78,8 @@ class Session:
         `answering`: the requests this capsule answers. An entry with the same Request ID grants one, all
         others are refused.
         """
-        self._assigned_to_peer = tuple(addresses)
-        granted = {address.request_id for address in self._assigned_to_peer}
+        assigned = tuple(addresses)
+        granted = {address.request_id for address in assigned}
         # RFC 9484, section 4.7.2: "For each Requested Address, the receiver of the ADDRESS_REQUEST capsule
         # SHALL respond with an Assigned Address with a matching Request ID. ... If the requested address was
         # not assigned, the IP address SHALL be all-zero, and the IP Prefix Length SHALL be the maximum
@@ -106,7 +89,7 @@ class Session:
             for request in answering
             if request.request_id not in granted
         )
-        return _encode(AddressAssign(self._assigned_to_peer + refusals))
+        return _encode(AddressAssign(assigned + refusals))
 
     def request_addresses(self, prefixes: Iterable[Network]) -> bytes:
         """Return the capsule that asks for each of `prefixes` (all-zero address: any), one at least."""
@@ -118,9 +101,7 @@ class Session:
 
     def advertise(self, ranges: Iterable[AddressRange]) -> bytes:
         """Return the capsule that makes `ranges`, in any order, all we forward to. ValueError: overlap."""
-        capsule = RouteAdvertisement(tuple(sorted(ranges, key=_order)))
-        self._advertised = capsule.ranges
-        return _encode(capsule)
+        return _encode(RouteAdvertisement(tuple(sorted(ranges, key=_order))))
 
     def _handle_capsule(self, capsule: Capsule) -> Event:
         match capsule:

@@ -29,7 +29,7 @@ cdef enum:
     NUMBER_BYTES = 4
     ACK_EXPONENT = 3                # our ack_delay_exponent: 8 microseconds
 
-# RFC 8289, section 4.3, gives 5 ms for links of constant rate; acks and bursts of the outer paths come in steps of more.
+# RFC 8289, section 4.3, gives 5 ms for links of constant rate; acks and bursts of outer paths come in steps of more.
 cdef double TARGET = 0.015
 
 cdef uint8_t samples[BURST_PACKETS * SAMPLE]

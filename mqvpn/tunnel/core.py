@@ -162,7 +162,8 @@ class Tunnel(ABC):
         elif kind == plane.TOO_BIG:
             self._answer(packet_too_big(event[2], event[3]))
         elif kind == plane.UNREACHABLE:
-            self._unreachable(*event[1:], now)
+            _, number, packet, reason = event
+            self._unreachable(number, packet, reason, now)
         elif kind != plane.DATAGRAM:  # those are of no registered context (RFC 9484, section 5): dropped
             connection = self._numbers.get(event[1])
             if connection is not None:

@@ -32,7 +32,6 @@ class IpHeader:
     source: Address
     destination: Address
     protocol: int
-    hop_limit: int
     payload: int
     later_fragment: bool
 
@@ -85,11 +84,6 @@ def no_route(packet: bytes, source: Address) -> bytes | None:
     return _error(packet, source, v4=(3, 1), v6=(1, 0))
 
 
-def hop_limit_exceeded(packet: bytes, source: Address) -> bytes | None:
-    """Return the error for a hop limit that ran out: ICMPv4 11/0, ICMPv6 3/0."""
-    return _error(packet, source, v4=(11, 0), v6=(3, 0))
-
-
 def _read_ipv4(packet: bytes) -> IpHeader:
     size = (packet[0] & 0x0F) * 4
     if size < 20 or len(packet) < size:
@@ -97,7 +91,7 @@ def _read_ipv4(packet: bytes) -> IpHeader:
     if int.from_bytes(packet[2:4]) != len(packet):
         raise DecodeError("an IPv4 packet of another length than it says")
     later = bool(int.from_bytes(packet[6:8]) & 0x1FFF)
-    return IpHeader(IPv4Address(packet[12:16]), IPv4Address(packet[16:20]), packet[9], packet[8], size, later)
+    return IpHeader(IPv4Address(packet[12:16]), IPv4Address(packet[16:20]), packet[9], size, later)
 
 
 def _read_ipv6(packet: bytes) -> IpHeader:
@@ -107,7 +101,7 @@ def _read_ipv6(packet: bytes) -> IpHeader:
         raise DecodeError("an IPv6 packet of another length than it says")
     protocol, payload, later = _walk_extensions(packet)
     source, destination = IPv6Address(packet[8:24]), IPv6Address(packet[24:40])
-    return IpHeader(source, destination, protocol, packet[7], payload, later)
+    return IpHeader(source, destination, protocol, payload, later)
 
 
 def _walk_extensions(packet: bytes) -> tuple[int, int, bool]:

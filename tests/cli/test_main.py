@@ -1,6 +1,7 @@
 """The commands: flags to settings, exit statuses, and how little is imported to answer."""
 
 import base64
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from types import ModuleType
 
 import pytest
 
-from mqvpn.cli import exit, main
+from mqvpn.cli import main
 from mqvpn.config.client import ClientSettings
 from mqvpn.config.server import ServerSettings
 from mqvpn.config.values import HostPort, PathSetting, Secret, User
@@ -26,7 +27,7 @@ class Daemon(ModuleType):
 
     def run(self, settings: Settings) -> int:
         self.settings = settings
-        return exit.UNAVAILABLE
+        return os.EX_UNAVAILABLE
 
 
 @pytest.fixture
@@ -57,7 +58,7 @@ def test_client_flags(run: Run, key_file: Path, capsys: pytest.CaptureFixture[st
     more = "--tls-server-name vpn --no-manage-routes --no-reconnect --scheduler minrtt --log-level debug"
     rest = "--tun-name t0 --dns 1.1.1.1 --dns 9.9.9.9 --mtu 1400 --cc cubic --init-max-path-id 4 --auth-key"
     status, settings = run(*flags.split(), *more.split(), *rest.split(), f"file:{key_file}")
-    assert status == exit.UNAVAILABLE
+    assert status == os.EX_UNAVAILABLE
     assert settings == ClientSettings(
         server_addr=HostPort("2001:db8::1", 4433),
         paths=(PathSetting("eth0"), PathSetting("wlan0")),
@@ -138,23 +139,23 @@ def test_flags_override_the_file(run: Run, tmp_path: Path) -> None:
 def test_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "c"
     file.write_text("[Server]\nAddress = h\n[Multipath]\nCC = bbr2\n")
-    assert main.main(["--check", str(file)]) == exit.OK
+    assert main.main(["--check", str(file)]) == os.EX_OK
     output = capsys.readouterr()
     assert output.out == f"{file}: valid, client\n"
     assert output.err.startswith(f"warning: {file}:4: [Multipath] CC: bbr2 is not available")
     file.write_text("[Server]\nAddres = h\n")
-    assert main.main(["--check", str(file)]) == exit.CONFIG
+    assert main.main(["--check", str(file)]) == os.EX_CONFIG
     assert capsys.readouterr().err == f"{file}:2: [Server] Addres: unknown key; did you mean Address?\n"
 
 
 @pytest.mark.parametrize(
     ("argv", "status"),
     [
-        (["--config", "/no/such/file"], exit.CONFIG),
-        (["--mode", "client"], exit.CONFIG),
-        (["--mode", "server"], exit.CONFIG),
-        (["--server", "h", "--kill-switch"], exit.CONFIG),
-        (["--server", "h", "--auth-key", "file:/no/such"], exit.CONFIG),
+        (["--config", "/no/such/file"], os.EX_CONFIG),
+        (["--mode", "client"], os.EX_CONFIG),
+        (["--mode", "server"], os.EX_CONFIG),
+        (["--server", "h", "--kill-switch"], os.EX_CONFIG),
+        (["--server", "h", "--auth-key", "file:/no/such"], os.EX_CONFIG),
     ],
 )
 def test_wrong_configuration(argv: list[str], status: int, capsys: pytest.CaptureFixture[str]) -> None:
@@ -180,12 +181,12 @@ def test_wrong_configuration(argv: list[str], status: int, capsys: pytest.Captur
 def test_wrong_usage(argv: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main.main(argv)
-    assert ended.value.code == exit.USAGE
+    assert ended.value.code == 2
 
 
 def test_genkey(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main.main(["--genkey"]) == exit.OK
-    assert main.main(["--genkey"]) == exit.OK
+    assert main.main(["--genkey"]) == os.EX_OK
+    assert main.main(["--genkey"]) == os.EX_OK
     first, second = capsys.readouterr().out.splitlines()
     assert len(base64.b64decode(first, validate=True)) == 32
     assert first != second
@@ -195,7 +196,7 @@ def test_help_names_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
     """The flags of the C mqvpn's command line."""
     with pytest.raises(SystemExit) as ended:
         main.main(["--help"])
-    assert ended.value.code == exit.OK
+    assert ended.value.code == os.EX_OK
     text = capsys.readouterr().out
     for flag in (
         "--config",
