@@ -79,7 +79,8 @@ cdef bint read_ranges(inbound_t* packet, path_t* path, ack_t* ack) noexcept nogi
             # RFC 9000, section 13.1: an ack for a packet never sent is a PROTOCOL_VIOLATION
             event_error(packet.core, packet.conn, PROTOCOL_VIOLATION, ack.kind, "ack of a packet that was not sent")
             return False
-        ack.marked += ecn_share(&path.ecn, low, largest, <uint32_t>news)
+        if news:                                # all of them at base or above
+            ack.marked += ecn_share(&path.ecn, low if low > path.sent.base else path.sent.base, largest, <uint32_t>news)
         if ack.ranges == 0 or low <= recovery_oldest_news(&path.sent):
             return True
         ack.at = get_varint(ack.at, ack.end, &value)

@@ -25,7 +25,7 @@ class Bursts:
     def datagrams(self) -> list[tuple[int, Endpoint, Endpoint, bytes]]:
         """(socket, remote, local, datagram) for each datagram of each burst."""
     def ecn(self) -> list[int]:
-        """The ECN field of each burst (RFC 3168, section 5)."""
+        """The ECN field of each datagram of each burst (RFC 3168, section 5)."""
     def clear(self) -> None:
         """Forget all bursts."""
 

@@ -177,9 +177,14 @@ cdef class Bursts:
         return result
 
     def ecn(self) -> list[int]:
-        """The ECN field of each burst (RFC 3168, section 5)."""
+        """The ECN field of each datagram of each burst (RFC 3168, section 5)."""
+        cdef burst_t* slot
         cdef int i
-        return [self.items[i].ecn for i in range(self.count)]
+        result = []
+        for i in range(self.count):
+            slot = &self.items[i]
+            result += [slot.ecn] * ((slot.length + slot.segment - 1) // slot.segment)
+        return result
 
 
 # Sockets

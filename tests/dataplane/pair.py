@@ -3,6 +3,7 @@
 import heapq
 import itertools
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 
@@ -34,6 +35,7 @@ class Link:
     reorder: float = 0.0
     queue: int = 200_000
     down: bool = False
+    remark: Callable[[int], int] = int  # what it makes of an ECN field
     free_at: dict[bool, float] = field(default_factory=lambda: {True: 0.0, False: 0.0})
 
 
@@ -111,10 +113,10 @@ class Pair:
     def carry(self, end: End) -> None:
         """Take what the end has to send and put it on its links."""
         while end.engine.transmit(end.bursts, self.now):
-            for socket, remote, local, data in end.bursts.datagrams():
-                self.send(end, socket, remote, local, data)
+            for (socket, remote, local, data), ecn in zip(end.bursts.datagrams(), end.bursts.ecn(), strict=True):
+                self.send(end, socket, remote, local, data, ecn)
 
-    def send(self, end: End, socket: int, remote: tuple, local: tuple, data: bytes) -> None:
+    def send(self, end: End, socket: int, remote: tuple, local: tuple, data: bytes, ecn: int = 0) -> None:
         link = self.links[socket]
         if link.down or self.random.random() < link.loss:
             return
@@ -128,17 +130,18 @@ class Pair:
             at = start + link.delay
             if self.random.random() < link.reorder:
                 at += link.delay / 2
-            heapq.heappush(self.flying, (at, next(self.order), not end.is_server, socket, local, remote, data))
+            ecn = link.remark(ecn)
+            heapq.heappush(self.flying, (at, next(self.order), not end.is_server, socket, local, remote, data, ecn))
 
     def deliver(self) -> None:
         while self.flying and self.flying[0][0] <= self.now:
-            _, _, to_server, socket, remote, local, data = heapq.heappop(self.flying)
+            _, _, to_server, socket, remote, local, data, ecn = heapq.heappop(self.flying)
             if self.links[socket].down:
                 continue
             end = self.server if to_server else self.client
             end.datagrams.clear()
             end.refs.clear()
-            end.datagrams.append(socket, remote, local, data)
+            end.datagrams.append(socket, remote, local, data, ecn=ecn)
             end.engine.receive(end.datagrams, end.refs, self.now)
             end.received += end.refs.packets()
 
