@@ -7,7 +7,7 @@ Who may import whom (tests/test_architecture.py enforces it)::
     wire  <-  system     <-  daemon              config  <-  daemon, cli
 
 wire       bytes <-> values: capsules, address lists, multipath frames, IP headers. Pure.
-connectip  one CONNECT-IP session: request, addresses, routes, policy, pool. Knows no paths.
+connectip  one CONNECT-IP session: request, addresses, routes, pool. Knows no paths.
 multipath  Multipath QUIC on aioquic: the seam, paths, connection IDs, validation. Knows no IP.
 dataplane  compiled. engine: every 1-RTT packet (keys, packet numbers, acks, loss, congestion control, pacing,
            queues, scheduling), no I/O, no clock. Beside it tun (virtio-net super packets), udp (GSO, GRO).

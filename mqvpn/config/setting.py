@@ -122,8 +122,7 @@ def read_network(
             network = ip_network(text, strict=False)
         except ValueError:
             raise ValueError(f"this is not an IP network; write it like {example}") from None
-        scoped = isinstance(network, IPv6Network) and bool(network.network_address.scope_id)
-        if scoped or version not in (None, network.version):
+        if not plain_address(network.network_address) or version not in (None, network.version):
             raise ValueError(f"an IPv{version or 4} network is expected, such as {example}")
         if not shortest <= network.prefixlen <= longest:
             raise ValueError(f"the prefix length is /{network.prefixlen}; write /{shortest} to /{longest}")

@@ -15,6 +15,7 @@ from typing import Self
 
 MAX_KEY = 255  # bytes; the C mqvpn's limit, so that both ends can hold every key
 MAX_NAME = 63
+DEFAULT_PORT = 443
 LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 USER_NAME = re.compile(r'[^"\\:,]+')
 
@@ -38,7 +39,7 @@ class HostPort:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @classmethod
-    def read(cls, text: str, default_port: int = 443) -> Self:
+    def read(cls, text: str) -> Self:
         """HOST, HOST:PORT, [IPV6] or [IPV6]:PORT."""
         bracketed = re.fullmatch(r"\[([^\[\]]*)\](?::(.*))?", text)
         if bracketed:
@@ -51,7 +52,7 @@ class HostPort:
             host, colon, port = text.partition(":")
             host_name(host)
             port = port if colon else None
-        return cls(host, default_port if port is None else _port(port))
+        return cls(host, DEFAULT_PORT if port is None else _port(port))
 
 
 @dataclass(frozen=True, slots=True)

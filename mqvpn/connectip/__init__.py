@@ -1,1 +1,1 @@
-"""One CONNECT-IP tunnel (RFC 9484): request, addresses, routes and policy. Sans-I/O; knows no paths."""
+"""One CONNECT-IP tunnel (RFC 9484): request, addresses, routes, and the server's pool. Sans-I/O; knows no paths."""

@@ -1,7 +1,7 @@
 """The paths of one connection: opened, validated, proven, abandoned, forgotten.
 
 Only the client opens paths; both ends validate them (draft-ietf-quic-multipath-21, section 3.1). Path IDs are
-never reused: one is `known` from the moment our connection IDs for it exist until its path is forgotten.
+never reused: one can be used from the moment our connection IDs for it exist until its path is forgotten.
 """
 
 from collections.abc import Callable, Iterator
@@ -53,10 +53,6 @@ class Paths:
         self.table: dict[int, Path] = {}
 
     # What is there
-
-    def is_known(self, path_id: int) -> bool:
-        """Whether the ID is unused or in use, not done with."""
-        return path_id in self._issuance.local.paths
 
     def is_used(self, path_id: int) -> bool:
         return path_id in self.table
@@ -118,7 +114,6 @@ class Paths:
         self.set_reset_tokens()
         self._set_backup(path)
         self._issuance.issue(path.path_id, in_use=True)
-        self.prober.answer(path)
         return True
 
     def set_reset_tokens(self) -> None:
@@ -140,11 +135,15 @@ class Paths:
     # Validation
 
     def handle_challenge(self, path_id: int, data: bytes) -> None:
-        """Answer a PATH_CHALLENGE on the path it came on, now or once that can be sent on."""
+        """Remember a PATH_CHALLENGE until answer_challenges(): many in one packet must not draw as many answers."""
         path = self.table.get(path_id)
         if path is not None and path.is_live:
             path.add_challenge(data)
-            if path.in_engine:
+
+    def answer_challenges(self) -> None:
+        """Answer on the path each came on, once that can be sent on."""
+        for path in self.table.values():
+            if path.challenges and path.in_engine and path.is_live:
                 self.prober.answer(path)
 
     def handle_response(self, path_id: int, data: bytes, now: float) -> None:

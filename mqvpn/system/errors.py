@@ -9,9 +9,6 @@ class OperationFailed(Exception):
 
     def __init__(self, operation: str, reason: str, hint: str) -> None:
         super().__init__(f"{operation}: {reason}; {hint}")
-        self.operation = operation
-        self.reason = reason
-        self.hint = hint
 
 
 HINTS = {

@@ -201,6 +201,7 @@ class ClientTunnel(Tunnel):
             self._end(str(error), error.code)
 
     def _session_event(self, event: connectip.Event) -> None:
+        # Routes are not followed: a server must not be able to lead traffic past the tunnel by withdrawing them.
         match event:
             case connectip.AddressesAssigned(addresses=assigned):
                 self._addresses(tuple(entry.prefix for entry in assigned))
