@@ -238,6 +238,7 @@ class MultipathConnection(ControlConnection):
                 if not self.handshake_confirmed:
                     datagrams = self.handshake_datagrams(now)
                 if self.handshake_complete:
+                    self._paths.answer_challenges()
                     self._outbox.flush(self.next_control_frames, any_path=self._paths.has_sender())
             self._advance(now)
         to = self._address

@@ -61,7 +61,9 @@ __all__ = [
 
 Delivered = Callable[[bool], None]  # called once: True when acknowledged, False when lost
 
-WINDOW: Final = 1 << 20  # bytes a peer may send ahead, on one stream and on all together
+WINDOW: Final = 1 << 15  # bytes a peer may send ahead, on one stream and on all together
+MAX_GAPS: Final = 64  # in a stream: more than packets that overtake one another within WINDOW leave
+MAX_CRYPTO: Final = (1 << 13, 1 << 17)  # bytes of TLS messages ahead: a client's; a server's, which has certificates
 MAX_STREAMS: Final = 8  # streams of each kind that a peer may have open
 ONE_RTT_ONLY: Final = EPOCHS("1")
 SHARED_EPOCHS: Final[dict[frozenset[tls.Epoch], frozenset[tls.Epoch]]] = {}
@@ -160,9 +162,7 @@ class ControlConnection(QuicConnection, ABC):
 
     def handshake_datagrams(self, now: float) -> list[bytes]:
         """Return what the handshake, or closing during it, has to send."""
-        if not self._network_paths:
-            return []
-        return [data for data, _ in self.datagrams_to_send(now)]
+        return [data for data, _ in self.datagrams_to_send(now)] if self._network_paths else []
 
     def handshake_timeout_at(self) -> float | None:
         """When handle_handshake_timeout() is due; aioquic's own idle and closing timers are switched off."""
@@ -271,6 +271,8 @@ class ControlConnection(QuicConnection, ABC):
         path = self._network_paths[0]
         context = QuicReceiveContext(tls.Epoch.ONE_RTT, self.host_cid, path, [], now, self._version)
         self._payload_received(context, frames)
+        if any(len(stream.receiver._ranges) > MAX_GAPS for stream in self._streams.values()):
+            raise QuicConnectionError(TransportErrorCode.INTERNAL_ERROR, QuicFrameType.STREAM_BASE, "too many gaps")
 
     def next_control_frames(self, size: int) -> tuple[bytes, Delivered] | None:
         """Return frames for one packet of at most `size` bytes, and what to call when its fate is known."""
@@ -370,6 +372,16 @@ class ControlConnection(QuicConnection, ABC):
             stream.max_stream_data_local_sent = stream.max_stream_data_local
 
     # What aioquic calls
+
+    def _handle_crypto_frame(self, context: QuicReceiveContext, frame_type: int, buf: Buffer) -> None:
+        """RFC 9000, section 7.5: hold 4096 bytes at least of what comes out of order, and no more than we want."""
+        start = buf.tell()
+        end = buf.pull_uint_var() + buf.pull_uint_var()
+        buf.seek(start)
+        receiver = self._crypto_streams[context.epoch].receiver
+        if end - receiver.starting_offset() > MAX_CRYPTO[self._is_client] or len(receiver._ranges) > MAX_GAPS:
+            raise QuicConnectionError(TransportErrorCode.CRYPTO_BUFFER_EXCEEDED, frame_type, "too much ahead")
+        super()._handle_crypto_frame(context, frame_type, buf)
 
     def _initialize(self, peer_cid: bytes) -> None:
         super()._initialize(peer_cid)

@@ -1,8 +1,8 @@
 """HTTP/3 for one connection (RFC 9114), the only importer of aioquic.h3.
 
 What an unauthenticated peer can make us hold is bounded here: no QPACK table and no blocked streams
-(RFC 9204, section 5), 16 KiB for a frame that must be complete before it is read, 32 KiB for a decoded field
-section, 32 streams at a time. A peer that goes beyond ends its connection with H3_EXCESSIVE_LOAD.
+(RFC 9204, section 5), 16 KiB for a frame that must be complete before it is read and 32 KiB for all of them, 32 KiB
+for a decoded field section, 32 streams at a time. A peer that goes beyond ends its connection with H3_EXCESSIVE_LOAD.
 All private names of aioquic's HTTP/3 that are touched stand in _Connection.
 """
 
@@ -20,6 +20,7 @@ from mqvpn.wire.http3 import H3ErrorCode, Setting
 Headers = list[tuple[bytes, bytes]]
 
 MAX_FRAME: Final = 16 * 1024
+MAX_HELD: Final = 32 * 1024
 MAX_FIELD_SECTION: Final = 32 * 1024
 MAX_STREAMS: Final = 32
 _PIECE: Final = 4096
@@ -171,12 +172,13 @@ class _Connection(H3Connection):
         return headers
 
     def enforce_limits(self, stream_id: int) -> None:
-        """Close the connection if the stream announces or holds more than a frame may have."""
+        """Close the connection if the stream announces or holds more than a frame may have, or all hold too much."""
         stream = self._stream.get(stream_id)
         if stream is None or self._is_done:
             return
         announced = 0 if stream.frame_type == FrameType.DATA else stream.frame_size or 0
         held = max(announced, len(stream.buffer) - _PIECE)
-        if held > MAX_FRAME or len(self._stream) > MAX_STREAMS:
+        total = sum(len(other.buffer) for other in self._stream.values())
+        if held > MAX_FRAME or total > MAX_HELD or len(self._stream) > MAX_STREAMS:
             self._is_done = True
             self._quic.close(error_code=ErrorCode.H3_EXCESSIVE_LOAD, reason_phrase="too much to hold")
