@@ -7,8 +7,6 @@ environment variable MQVPN_STATS; `tunnel` waits until packets pass and every up
 from __future__ import annotations
 
 import contextlib
-import datetime
-import ipaddress
 import json
 import os
 import secrets
@@ -19,10 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-
+from tests.fakes import certificate
 from tests.lab.net import LabError, Namespace, Net, stop, wait_for
 from tests.lab.site import SERVER_ADDRESSES, SERVER_ADDRESSES_6, Site
 
@@ -33,26 +28,7 @@ PORT = 4433
 
 def write_certificate(directory: Path) -> tuple[Path, Path]:
     """A self-signed certificate for the server's names and addresses, and its key, as PEM files."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "vpn.example")])
-    names: list[x509.GeneralName] = [x509.DNSName("vpn.example")]
-    for address in (*SERVER_ADDRESSES, *SERVER_ADDRESSES_6):
-        names.append(x509.IPAddress(ipaddress.ip_address(address)))
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder(issuer_name=name, subject_name=name, public_key=key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=30))
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    certificate_file, key_file = directory / "server.crt", directory / "server.key"
-    certificate_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    key_file.touch(mode=0o600)
-    encoding = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    key_file.write_bytes(key.private_bytes(*encoding))
-    return certificate_file, key_file
+    return certificate.write_certificate(directory, "vpn.example", *SERVER_ADDRESSES, *SERVER_ADDRESSES_6)
 
 
 Section = Mapping[str, str | int | Sequence[str]]
@@ -144,10 +120,10 @@ Sections = Mapping[str, Section]
 @contextlib.contextmanager
 def server_daemon(site: Site, changes: Sections | None = None) -> Iterator[Daemon]:
     """Run a server in the site, with keys of its configuration changed or added."""
-    certificate, key = write_certificate(site.net.directory)
+    cert, key = write_certificate(site.net.directory)
     sections: Sections = {
         "Interface": {"TunName": "mqs0", "Listen": f"[::]:{PORT}", "Subnet": SUBNET, "Subnet6": SUBNET6},
-        "TLS": {"Cert": str(certificate), "Key": str(key)},
+        "TLS": {"Cert": str(cert), "Key": str(key)},
         "Auth": {"Key": KEY},
         "Multipath": {"Scheduler": "wlb"},
     }

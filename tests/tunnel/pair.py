@@ -6,7 +6,6 @@ lost otherwise, and everything takes 10 ms.
 
 from __future__ import annotations
 
-import datetime
 import heapq
 import itertools
 from collections.abc import Callable
@@ -14,10 +13,6 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any
-
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from mqvpn.connectip.pool import Pool
 from mqvpn.dataplane.engine import Engine
@@ -29,6 +24,7 @@ from mqvpn.tunnel.client import ClientOptions, ClientTunnel
 from mqvpn.tunnel.core import Tunnel
 from mqvpn.tunnel.paths import Uplink
 from mqvpn.tunnel.server import ServerOptions, ServerTunnel
+from tests.fakes import certificate as fakes
 
 DELAY = 0.01  # seconds one way
 SERVER = ("192.0.2.1", 4433)
@@ -38,22 +34,8 @@ Endpoint = tuple[str, int]
 
 def write_certificate(directory: Path) -> tuple[str, str]:
     """A self-signed certificate for vpn.example and its key, as names of PEM files."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "vpn.example")])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder(issuer_name=name, subject_name=name, public_key=key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=30))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("vpn.example")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    cert_file, key_file = directory / "cert.pem", directory / "key.pem"
-    cert_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    encoding = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    key_file.write_bytes(key.private_bytes(*encoding))
-    return str(cert_file), str(key_file)
+    certificate, key = fakes.write_certificate(directory, "vpn.example")
+    return str(certificate), str(key)
 
 
 @dataclass
