@@ -1,5 +1,7 @@
 """Flows that use several paths at once arrive in order, each packet once, whatever the paths do."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -31,7 +33,7 @@ def test_one_flow_arrives_in_order(scheduler: str) -> None:
     pair = spread_pair([Link(delay=0.010, rate=6_250_000), Link(delay=0.025, rate=2_500_000)], scheduler)
     feed(pair, 10_000_000, 3)
     arrived = numbers(pair)
-    late = sum(b < a for a, b in zip(arrived, arrived[1:], strict=False))
+    late = sum(b < a for a, b in pairwise(arrived))
     assert len(arrived) > 10_000
     assert late < len(arrived) * 0.002
     assert len(set(arrived)) == len(arrived)
@@ -45,7 +47,7 @@ def test_a_lost_packet_does_not_hold_up_the_others_for_long() -> None:
     given_up = sum(pair.client.engine.drops()[drop] for drop in (Drop.QUEUE_DELAY, Drop.QUEUE_FULL))
     lost = sum(pair.client.conn.path(n).lost for n in (0, 1))
     assert len(arrived) >= sent - given_up - lost
-    assert sum(b < a for a, b in zip(arrived, arrived[1:], strict=False)) < len(arrived) * 0.01
+    assert sum(b < a for a, b in pairwise(arrived)) < len(arrived) * 0.01
 
 
 def test_a_dying_path_stalls_the_flow_no_longer_than_its_silence() -> None:
@@ -87,8 +89,8 @@ def sequenced(numbers_sent: list[int]) -> tuple[list[int], list[int]]:
     return numbers(pair), pair.server.engine.drops()
 
 
-def datagram(sequence: int, packet: bytes) -> bytes:
-    body = b"\x00\x02" + b"\x00\x07" + sequence.to_bytes(4, "big") + packet
+def datagram(sequence: int, packet: bytes, flow: int = 7) -> bytes:
+    body = b"\x00\x02" + flow.to_bytes(2, "big") + sequence.to_bytes(4, "big") + packet
     return b"\x31" + (0x4000 | len(body)).to_bytes(2, "big") + body
 
 
@@ -117,3 +119,19 @@ def test_a_jump_of_numbers_costs_no_time_and_no_memory(jump: int) -> None:
     arrived, _ = sequenced([0, 1, jump, jump + 1, 2])
     assert arrived[:2] == [0, 1]
     assert set(arrived) >= {jump, jump + 1}
+
+
+def test_what_one_connection_may_have_held_is_bounded() -> None:
+    """Gaps in many flows at once: the pool of packets is there for every client."""
+    pair = spread_pair([Link(delay=0.0), Link(delay=0.0)])
+    [packet] = packets(1, 32)
+    for flow in range(60):  # the first number of each on one path, numbers behind a gap on the other
+        pair.client.conn.send(datagram(0, packet, flow), path_id=1)
+        for first in range(2, 102, 20):
+            pair.client.conn.send(b"".join(datagram(n, packet, flow) for n in range(first, first + 20)), path_id=0)
+        pair.run(0.0)
+    assert pair.server.engine.drops()[Drop.NO_MEMORY] == 60 * 100 - 4096
+    assert len(pair.server.received) == 60
+    pair.run(1.0)
+    assert len(pair.server.received) == 60 + 4096
+    assert sequenced([0, 2, 1])[0] == [0, 1, 2]
