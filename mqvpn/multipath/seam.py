@@ -238,8 +238,7 @@ class ControlConnection(QuicConnection, ABC):
 
     def close_frames(self) -> bytes:
         """Return the CONNECTION_CLOSE frame for a 1-RTT packet."""
-        event = self._close_event
-        if event is None:
+        if (event := self._close_event) is None:
             return b""
         builder: Any = FrameBuilder(1000)
         reason = event.reason_phrase.encode()[:200].decode(errors="ignore")
