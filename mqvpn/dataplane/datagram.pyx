@@ -26,6 +26,10 @@ cdef void datagram_received(core_t* core, conn_t* conn, path_t* path, uint8_t* d
     cdef const uint8_t* at
     cdef uint64_t stream = 0, context = 0
     at = get_varint(data, end, &stream)
+    if at == NULL:  # RFC 9297, section 2.1: an error of the connection, H3_DATAGRAM_ERROR
+        core.drops[DROP_TOO_SHORT] += 1
+        event_bytes(core, EVENT_DATAGRAM, conn, data, length)
+        return
     at = get_varint(at, end, &context)
     if at == NULL:
         core.drops[DROP_TOO_SHORT] += 1

@@ -16,12 +16,14 @@ from mqvpn.dataplane.packet import PacketBatch
 from mqvpn.multipath.connection import MultipathConnection
 from mqvpn.tunnel.icmp import packet_too_big, unreachable
 from mqvpn.tunnel.qlog import Recorder
+from mqvpn.wire.buffer import DecodeError, Reader
 from mqvpn.wire.http3 import H3ErrorCode
 
 log = logging.getLogger(__name__)
 
 Endpoint = tuple[str, int]
 
+MAX_QUARTER_STREAM_ID = (1 << 60) - 1
 
 ShortHeader = tuple[bytes, int, Endpoint, Endpoint | None]  # data, socket, remote, local
 Datagram = tuple[int, Endpoint, Endpoint | None, bytes]  # socket, remote, local, data; no local: the kernel's choice
@@ -164,9 +166,11 @@ class Tunnel(ABC):
         elif kind == plane.UNREACHABLE:
             _, number, packet, reason = event
             self._unreachable(number, packet, reason, now)
-        elif kind != plane.DATAGRAM:  # those are of no registered context (RFC 9484, section 5): dropped
+        else:
             connection = self._numbers.get(event[1])
-            if connection is not None:
+            if connection is not None and kind == plane.DATAGRAM:
+                self._check_datagram(connection, event[2])
+            elif connection is not None:
                 if kind == plane.KEY_PHASE and self.recorder is not None:
                     self.recorder.handle_key_phase(connection, event[2])
                 self.guard(connection, connection.handle_event, event, now)
@@ -180,6 +184,20 @@ class Tunnel(ABC):
             batch = PacketBatch()
             batch.append(answer)
             self.engine.to_peer(self._numbers[number].engine_connection, batch, now)
+
+    def _check_datagram(self, connection: MultipathConnection, payload: bytes) -> None:
+        """One that the engine dropped: of no open stream, no registered context, or without a Quarter Stream ID.
+
+        RFC 9297, section 2.1: what "includes a larger value MUST be treated as an HTTP/3 connection error of type
+        H3_DATAGRAM_ERROR", and so must what is too short for one.
+        """
+        try:
+            is_possible = Reader(payload).varint() <= MAX_QUARTER_STREAM_ID
+        except DecodeError:
+            is_possible = False
+        if not is_possible:
+            connection.close(error_code=H3ErrorCode.H3_DATAGRAM_ERROR, reason_phrase="no quarter stream ID")
+            self.touch(connection)
 
     def _answer(self, packet: bytes | None) -> None:
         if packet is not None:
