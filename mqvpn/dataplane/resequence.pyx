@@ -5,7 +5,8 @@ Between two ends that both have it (negotiated by a header of the request), the 
 HTTP datagrams of Context ID 2: `context 2 | flow (16 bit) | sequence number (32 bit) | IP packet`. A lane holds what
 came too early. A gap is given up when every path that the flow uses has delivered a later number (each path keeps its
 order, so the missing packet is lost), or after WAIT. Packets delivered twice are dropped; those that come after
-their gap was given up still pass. Memory is bounded by LANES, WINDOW and the pool of small packets.
+their gap was given up still pass. Memory is bounded by LANES, WINDOW and HELD_MOST: one peer cannot take the whole
+pool of packets from all the others.
 """
 from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport calloc, free
@@ -19,6 +20,7 @@ cdef enum:
     LANES = 64                      # flows of one connection that are put in order at a time
     WINDOW = 4096                   # packets a flow may be ahead of a gap; a power of two
     HELD_BYTES = 2048               # a packet that is held lies in a small buffer
+    HELD_MOST = 4096                # packets of one connection that are held; the pool has 32,768 for all
 
 cdef double WAIT_LEAST = 0.010      # how long a gap is waited for: the paths' RTTs may differ by this and more
 cdef double WAIT_MOST = 0.200
@@ -36,11 +38,11 @@ cdef lane_t* lane_of(conn_t* conn, uint16_t flow, uint32_t sequence) noexcept no
     lane = &conn.lanes[flow % LANES]
     if lane.ring != NULL and lane.flow == flow:
         return lane
-    lane_clear(lane)
+    lane_clear(conn, lane)
     lane.ring = <packet_t**>calloc(WINDOW, sizeof(packet_t*))
     lane.seen = <uint64_t*>calloc(WINDOW // 64, sizeof(uint64_t))
     if lane.ring == NULL or lane.seen == NULL:
-        lane_clear(lane)
+        lane_clear(conn, lane)
         return NULL
     lane.flow = flow
     # Flows begin at 0; one that we meet late begins where we meet it.
@@ -48,12 +50,13 @@ cdef lane_t* lane_of(conn_t* conn, uint16_t flow, uint32_t sequence) noexcept no
     return lane
 
 
-cdef void lane_clear(lane_t* lane) noexcept nogil:
+cdef void lane_clear(conn_t* conn, lane_t* lane) noexcept nogil:
     cdef uint32_t i
-    if lane.ring != NULL:
+    if lane.held:                   # else the ring is empty: flows that take each other's lane in turn cost little
         for i in range(WINDOW):
             if lane.ring[i] != NULL:
                 packet_free(lane.ring[i])
+    conn.held -= lane.held
     free(lane.ring)
     free(lane.seen)
     memset(lane, 0, sizeof(lane_t))
@@ -86,6 +89,7 @@ cdef void step(core_t* core, conn_t* conn, lane_t* lane, sink_t* sink) noexcept 
         return
     lane.ring[(lane.expected - 1) & (WINDOW - 1)] = NULL
     lane.held -= 1
+    conn.held -= 1
     packet_deliver(core, conn, packet.data, packet.length, sink)
     packet.next = core.released                 # the sink points into it until it was written
     core.released = packet
@@ -130,8 +134,9 @@ cdef double patience(const conn_t* conn) noexcept nogil:
     return WAIT_LEAST if high < WAIT_LEAST else (WAIT_MOST if high > WAIT_MOST else high)
 
 
-cdef bint hold(core_t* core, lane_t* lane, uint64_t number, const uint8_t* data, uint32_t length) noexcept nogil:
-    cdef packet_t* packet = packet_new(length) if length <= HELD_BYTES else NULL
+cdef bint hold(core_t* core, conn_t* conn, lane_t* lane, uint64_t number, const uint8_t* data,
+               uint32_t length) noexcept nogil:
+    cdef packet_t* packet = packet_new(length) if length <= HELD_BYTES and conn.held < HELD_MOST else NULL
     if packet == NULL:
         core.drops[DROP_NO_MEMORY] += 1
         return False
@@ -139,6 +144,7 @@ cdef bint hold(core_t* core, lane_t* lane, uint64_t number, const uint8_t* data,
     packet.length = length
     lane.ring[number & (WINDOW - 1)] = packet
     lane.held += 1
+    conn.held += 1
     return True
 
 
@@ -184,7 +190,7 @@ cdef void spread_received(core_t* core, conn_t* conn, int slot, const uint8_t* d
     if number <= lane.expected:
         lane.expected += number == lane.expected
         packet_deliver(core, conn, data + SPREAD_BYTES, length - SPREAD_BYTES, sink)
-    elif not hold(core, lane, number, data + SPREAD_BYTES, length - SPREAD_BYTES):
+    elif not hold(core, conn, lane, number, data + SPREAD_BYTES, length - SPREAD_BYTES):
         return
     advance(core, conn, lane, sink, now)
 
@@ -210,7 +216,7 @@ cdef void spread_timeout(core_t* core, conn_t* conn, sink_t* sink, double now) n
         if conn.lanes[i].waiting != 0.0 and conn.lanes[i].waiting <= now:
             advance(core, conn, &conn.lanes[i], sink, now)
         elif conn.lanes[i].ring != NULL and now - conn.lanes[i].used_at > IDLE:
-            lane_clear(&conn.lanes[i])
+            lane_clear(conn, &conn.lanes[i])
 
 
 cdef void spread_clear(conn_t* conn) noexcept nogil:
@@ -218,7 +224,7 @@ cdef void spread_clear(conn_t* conn) noexcept nogil:
     if conn.lanes == NULL:
         return
     for i in range(LANES):
-        lane_clear(&conn.lanes[i])
+        lane_clear(conn, &conn.lanes[i])
     free(conn.lanes)
     conn.lanes = NULL
 

@@ -150,6 +150,7 @@ cdef struct conn_t:
     bint spread                     # both ends put spread flows back in order
     uint16_t next_flow              # for the next flow that is spread
     lane_t* lanes                   # NULL until one is needed
+    uint32_t held                   # packets in all lanes together
     bint ready                      # in the list of those to be served
     conn_t* ready_next
     uint64_t ip_sent, ip_sent_bytes, ip_received, ip_received_bytes
