@@ -24,6 +24,7 @@ class Frames:
         if len(self.history) % RENEWED_AFTER == 0:
             self.history.clear()
             self._pair = Pair([Link(delay=0.0), Link(delay=0.0)])
+            self._pair.server.conn.set_spread(True)
         row = [(kind, payload[:MAX_FRAMES]) for kind, payload in pieces.split(data)]
         self.history.append(pieces.join(row))
         for kind, payload in row:
