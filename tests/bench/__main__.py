@@ -1,6 +1,7 @@
 """The bench's command line; packaging/bench prepares the checkout and calls it.
 
-Exit status: 0 measured or reported, 1 a scenario failed, 2 wrong usage, 77 this machine cannot run it.
+Exit status: 0 measured or reported, 1 a scenario failed, 2 wrong usage, 77 this machine cannot run it,
+130 interrupted.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from tests.lab.net import LabError
 SCENARIOS: dict[str, Callable[[Record], None]] = {
     scenario.__name__: scenario for scenario in (single, small, latency, cpu, dual, failure, environments, clients)
 }
-CANNOT = 77
+CANNOT, INTERRUPTED = 77, 130
 ROUNDS, SECONDS = 5, 6.0
 QUICK_ROUNDS, QUICK_SECONDS = 1, 2.0
 
@@ -71,7 +72,10 @@ def main() -> int:
         return CANNOT
     rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
     seconds = options.seconds or (QUICK_SECONDS if options.quick else SECONDS)
-    done = [measure(name, rounds=rounds, seconds=seconds) for name in options.scenarios or SCENARIOS]
+    try:
+        done = [measure(name, rounds=rounds, seconds=seconds) for name in options.scenarios or SCENARIOS]
+    except KeyboardInterrupt:  # what was set up is gone by now
+        return INTERRUPTED
     return 0 if all(done) else 1
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib import pyplot
 
+from tests.bench.failure import BRIEF, FULL
 from tests.bench.targets import Results
 
 mpl.use("Agg")
@@ -77,12 +78,12 @@ def bars(
     if logarithmic:
         axes.set_yscale("log")
     axes.legend(ncols=len(ways), fontsize="small", loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
-    _finish(canvas, axes, path)
+    _finish(canvas, [axes], path)
     return True
 
 
 def curves(results: Results, quantity: str, path: Path) -> bool:
-    """Every repetition of every way through each fault, one picture below the other."""
+    """Every repetition of every way through each fault (grey), one picture below the other."""
     found = [c for c in results.scenarios.get("failure", {}).get("curves", []) if c["quantity"] == quantity]
     cases = list(dict.fromkeys(curve["case"] for curve in found))
     if not cases:
@@ -93,16 +94,19 @@ def curves(results: Results, quantity: str, path: Path) -> bool:
             if curve["case"] == case:
                 at, values = zip(*curve["points"], strict=True)
                 axes.plot(at, values, color=COLOURS.get(curve["way"], OTHER), linewidth=0.9, alpha=0.6)
+        times = FULL if max(c["points"][-1][0] for c in found) > BRIEF.end else BRIEF
+        axes.axvspan(times.fault, times.repair, color="#f2f2f2", zorder=0)
         axes.set_title(case, fontsize="small", loc="left")
         axes.set_ylabel(quantity)
         axes.set_ylim(bottom=0)
     rows[-1, 0].set_xlabel("seconds")
-    _finish(canvas, rows[-1, 0], path)
+    _finish(canvas, rows[:, 0], path)
     return True
 
 
-def _finish(canvas: Any, axes: Any, path: Path) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
+def _finish(canvas: Any, rows: Iterable[Any], path: Path) -> None:
+    for axes in rows:
+        axes.spines[["top", "right"]].set_visible(False)
     canvas.tight_layout()
     canvas.savefig(path, metadata={"Software": None})
     pyplot.close(canvas)

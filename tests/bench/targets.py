@@ -8,18 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+ORDER = ("single", "small", "latency", "cpu", "dual", "failure", "environments", "clients")
+
 
 class Results:
-    """The results of several scenarios, as Record wrote them."""
+    """The results of several scenarios, as Record wrote them, in ORDER."""
 
     def __init__(self, scenarios: dict[str, dict[str, Any]]) -> None:
         self.scenarios = scenarios
 
     @classmethod
     def read(cls, directory: Path) -> Results:
-        files = sorted(directory.glob("*.json"))
-        found = [json.loads(path.read_text()) for path in files]
-        return cls({one["scenario"]: one for one in found if "scenario" in one})
+        found = [directory / f"{name}.json" for name in ORDER]
+        return cls({path.stem: json.loads(path.read_text()) for path in found if path.exists()})
 
     def figures(self, scenario: str) -> list[dict[str, Any]]:
         figures: list[dict[str, Any]] = self.scenarios.get(scenario, {}).get("figures", [])
