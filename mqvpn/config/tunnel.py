@@ -8,7 +8,11 @@ from mqvpn.config.setting import read_boolean, read_choice, read_integer, read_p
 from mqvpn.config.values import Secret, interface_name
 
 SCHEDULER_STAND_INS = {"wlb_udp_pin": "wlb", "backup_fec": "minrtt"}
-CC_STAND_INS = {"bbr2": "cubic", "bbr": "cubic", "none": "cubic"}
+
+
+def read_congestion(text: str) -> str:
+    """bbr, cubic or none; the C mqvpn's bbr2 is bbr here."""
+    return read_choice("bbr", "bbr2", "cubic", "none")(text).replace("bbr2", "bbr")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +50,9 @@ class TunnelSettings:
         help="let one flow use several paths, if the other end, too, puts such flows back in order",
     )
     cc: str = setting(
-        "[Multipath] CC", read_choice("cubic", *CC_STAND_INS), default="cubic",
-        stand_ins=CC_STAND_INS, flag="--cc", metavar="cubic", help="congestion control",
+        "[Multipath] CC", read_congestion, default="cubic",
+        flag="--cc", metavar="bbr|cubic|none",
+        help="congestion control: bbr keeps its rate on links that lose packets; none: no limit, for links of our own",
     )
     init_max_path_id: int = setting(
         "[Multipath] InitMaxPathId", read_integer(0, 2**32 - 1), default=0,

@@ -224,6 +224,7 @@ class Client:
             port=self._settings.server_addr.port,
             key=key.reveal().encode() if key is not None else b"",
             scheduler=self._settings.scheduler,
+            congestion=self._settings.cc,
             spread=self._settings.spread,
             keep_alive=KEEP_ALIVE,
             max_path_id=self._settings.init_max_path_id or 8,

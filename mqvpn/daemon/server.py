@@ -124,6 +124,7 @@ async def _serve(settings: ServerSettings, configuration: Any) -> int:
             authorize=Keys(settings.auth_key, settings.users).user,
             max_clients=settings.max_clients,
             scheduler=settings.scheduler,
+            congestion=settings.cc,
             spread=settings.spread,
             max_path_id=settings.init_max_path_id or 8,
             reset_key=load_reset_key(os.environ.get("STATE_DIRECTORY")),

@@ -5,7 +5,6 @@ RFC 9000, sections 13.2, 13.4 and 19.3; RFC 9002, section 5.1; draft-ietf-quic-m
 """
 from libc.stdint cimport uint32_t
 from libc.string cimport memset
-from mqvpn.dataplane.congestion cimport congestion_rtt
 from mqvpn.dataplane.ecn cimport CE, ECT_0, ECT_1, ecn_answers, ecn_share, ecn_validate
 from mqvpn.dataplane.events cimport event_error, event_slot, event_token, owner_t
 from mqvpn.dataplane.recovery cimport (
@@ -35,7 +34,7 @@ cdef struct ack_t:                      # the frame in hand
 
 cdef bint read_ack(inbound_t* packet, uint64_t kind, const uint8_t* at, const uint8_t* end) noexcept nogil:
     """ACK (path 0) or PATH_ACK: newly acknowledged packets, RTT, losses. False when the connection must close."""
-    cdef uint64_t path_id = 0
+    cdef uint64_t path_id = 0, marked
     cdef ack_t ack
     cdef path_t* path
     memset(&ack, 0, sizeof(ack_t))
@@ -54,8 +53,9 @@ cdef bint read_ack(inbound_t* packet, uint64_t kind, const uint8_t* at, const ui
     ack.newest = not path.sent.acked_any or ack.largest > path.sent.largest_acked
     if not read_ranges(packet, path, &ack):
         return False
+    marked = path.ecn.told[CE]
     if ack.newest and read_counts(path, &ack):
-        recovery_marked(&path.sent, packet.now)
+        recovery_marked(&path.sent, path.ecn.told[CE] - marked, packet.now)
     conclude(packet, path)
     return True
 
@@ -135,7 +135,6 @@ cdef void sample_rtt(inbound_t* packet, path_t* path, uint64_t low, const ack_t*
     if ack_delay > path.sent.peer_delay:
         ack_delay = path.sent.peer_delay
     recovery_sample(&path.sent, rtt, ack_delay, packet.now)
-    congestion_rtt(&path.sent.cc, rtt, ack.largest, path.sent.next)
 
 
 cdef void note_ack(inbound_t* packet) noexcept nogil:

@@ -122,6 +122,8 @@ class Connection:
     def set_scheduler(self, name: str) -> None: ...
     def set_spread(self, enabled: bool) -> None:
         """Both ends put flows that use several paths back in order: costs SPREAD_BYTES of every inner packet's MTU."""
+    def set_congestion(self, name: str) -> None:
+        """cubic, bbr or none (no window, no pacing), on every path from now on; a change starts open paths anew."""
     def set_keep_alive(self, seconds: float) -> None: ...
     def counters(self) -> tuple[int, int, int, int]:
         """IP packets and bytes sent to the peer, then received from it."""

@@ -2,6 +2,7 @@
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from mqvpn.dataplane.congestion cimport congestion_t
 from mqvpn.dataplane.reorder cimport reorder_t
+from mqvpn.dataplane.rate cimport mark_t, rate_t, sample_t
 
 cdef enum:
     RING_FIRST = 64
@@ -15,17 +16,15 @@ cdef enum sent_state:
 
 cdef enum sent_kind:
     ACK_ONLY = 0                    # not ack-eliciting
-    CONTROL_ONLY = 1                # frames for Python, probes: too few to tell a path's rate
+    CONTROL_ONLY = 1                # frames for Python, probes
     BULK = 2                        # IP packets
 
 cdef struct sent_t:
     double time
-    double delivered_at             # for the rate sample: when and how much had been delivered at sending
-    uint64_t delivered
+    mark_t mark                     # for the rate sample
     uint32_t token                  # control frames: told to Python when acked or lost; 0: none
     uint16_t size
     uint8_t state
-    uint8_t full                    # the window was in use when it left: the sample tells the path's rate
 
 cdef struct recovery_t:
     sent_t* ring
@@ -49,8 +48,8 @@ cdef struct recovery_t:
     double sampled_at               # when the first RTT sample was taken; 0: none yet
     double run                      # when the first of the lost packets left since which none was acked; 0: none
     uint32_t pto_count
-    uint64_t delivered              # bytes
-    double delivered_at
+    rate_t sampler
+    sample_t sample                 # of the acknowledgement in hand
     double rate                     # delivery rate, bytes per second; windowed maximum
     double rate_at
     uint64_t acked_packets, lost_packets
@@ -68,7 +67,7 @@ cdef int recovery_acked(recovery_t* r, uint64_t low, uint64_t high, double now, 
                         void* owner) noexcept nogil
 cdef double recovery_timed(const recovery_t* r, uint64_t low, uint64_t high) noexcept nogil
 cdef void recovery_sample(recovery_t* r, double rtt, double ack_delay, double now) noexcept nogil
-cdef void recovery_marked(recovery_t* r, double now) noexcept nogil
+cdef void recovery_marked(recovery_t* r, uint64_t packets, double now) noexcept nogil
 cdef int recovery_detect(recovery_t* r, double now, token_f tell, void* owner) noexcept nogil
 cdef inline uint64_t recovery_oldest_news(const recovery_t* r) noexcept nogil:
     """Acknowledgements of packets below this number tell nothing new."""

@@ -9,7 +9,9 @@ of times. Datagrams are never sent again; control frames carry a token and come 
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 from mqvpn.dataplane.congestion cimport (
-    congestion_acked, congestion_lost, congestion_persistent, congestion_reset, congestion_set_rate)
+    congestion_acked, congestion_idle, congestion_lost, congestion_marked, congestion_persistent, congestion_reset,
+    pacing_idle)
+from mqvpn.dataplane.rate cimport rate_acked, rate_finish, rate_limited, rate_sent
 from mqvpn.dataplane.reorder cimport reorder_acked, reorder_lost, reorder_reduce, reorder_reset
 
 cdef enum:
@@ -112,18 +114,18 @@ cdef bint recovery_sent(recovery_t* r, uint16_t size, sent_kind kind, uint32_t t
     s.time = now
     s.size = size
     s.token = token
-    s.delivered = r.delivered
     if kind == ACK_ONLY:                    # nothing waits for it
         s.state = SENT_QUIET
         advance(r)
         return True
-    if r.flying == 0:                       # an idle time is not delivery time
-        r.delivered_at = now
-    s.delivered_at = r.delivered_at
+    if r.flying == 0:
+        congestion_idle(&r.cc, now)
+    if r.sampler.starved and pacing_idle(&r.cc, now):
+        rate_limited(&r.sampler, r.in_flight)
+    rate_sent(&r.sampler, &s.mark, size, r.in_flight, r.flying == 0, now)
     s.state = SENT_FLYING
     r.flying += 1
     r.in_flight += size
-    s.full = kind == BULK and r.in_flight + 4 * r.cc.segment >= r.cc.cwnd
     r.last_eliciting = now
     return True
 
@@ -133,17 +135,6 @@ cdef inline void advance(recovery_t* r) noexcept nogil:
         r.base += 1
 
 
-cdef inline void sample_rate(recovery_t* r, const sent_t* s, double now) noexcept nogil:
-    """Delivery rate from one packet's flight; a maximum over RATE_WINDOW, decided by full windows only."""
-    cdef double elapsed = now - s.delivered_at, rate
-    if elapsed < r.min_rtt or elapsed <= 0.0:
-        return
-    rate = (r.delivered - s.delivered) / elapsed
-    if rate >= r.rate or (s.full and now - r.rate_at > RATE_WINDOW):
-        r.rate = rate
-        r.rate_at = now
-
-
 cdef int recovery_acked(recovery_t* r, uint64_t low, uint64_t high, double now, token_f tell,
                         void* owner) noexcept nogil:
     """The peer has [low, high]: ack-eliciting packets newly acknowledged, or -1 if one of them was never sent.
@@ -151,13 +142,12 @@ cdef int recovery_acked(recovery_t* r, uint64_t low, uint64_t high, double now, 
     cdef int count = 0
     cdef uint64_t n = high
     cdef sent_t* s
-    cdef sent_t* newest = NULL
-    cdef bint limited
     if high >= r.next or low <= r.skipped[0] <= high or low <= r.skipped[1] <= high:
         return -1
     if r.reorder.count:
         reorder_acked(&r.reorder, &r.cc, low, high, r.largest_acked, now)
-    limited = r.in_flight + r.in_flight / 4 + 2 * r.cc.segment >= r.cc.cwnd
+    if r.sample.acked == 0:
+        r.sample.prior_in_flight = r.in_flight
     if low < r.base:
         low = r.base
     while n + 1 > low:                      # from the newest down: n may be 0
@@ -166,10 +156,8 @@ cdef int recovery_acked(recovery_t* r, uint64_t low, uint64_t high, double now, 
             count += 1
             r.flying -= 1
             r.in_flight -= s.size
-            r.delivered += s.size
-            if newest == NULL:
-                newest = s
-            congestion_acked(&r.cc, s.size, s.time, limited, r.srtt, now)
+            if s.size:                      # else sent to an address that the path has left
+                rate_acked(&r.sampler, &r.sample, &s.mark, n, s.size, s.time, now)
             if s.token:
                 tell(owner, s.token, True)
         s.state = SENT_ACKED
@@ -179,9 +167,7 @@ cdef int recovery_acked(recovery_t* r, uint64_t low, uint64_t high, double now, 
     if not r.acked_any or high > r.largest_acked:
         r.largest_acked = high
         r.acked_any = True
-    if newest != NULL:
-        sample_rate(r, newest, now)
-        r.delivered_at = now
+    if count:
         r.last_acked = now
         r.acked_packets += count
         r.pto_count = 0
@@ -202,7 +188,7 @@ cdef double recovery_timed(const recovery_t* r, uint64_t low, uint64_t high) noe
 cdef void recovery_sample(recovery_t* r, double rtt, double ack_delay, double now) noexcept nogil:
     """RFC 9002, section 5.3; ack_delay is already cut to the peer's max_ack_delay."""
     cdef double adjusted, deviation
-    r.latest = rtt
+    r.latest = r.sample.rtt = rtt
     if r.srtt == 0.0:
         r.sampled_at = now
         r.min_rtt = rtt
@@ -250,8 +236,7 @@ cdef int recovery_detect(recovery_t* r, double now, token_f tell, void* owner) n
         congestion_persistent(&r.cc)
         r.min_rtt = r.latest            # RFC 9002, section 5.2
         r.run = 0.0
-    if r.srtt > 0.0:
-        congestion_set_rate(&r.cc, r.srtt)
+    finish_sample(r, now)
     return count
 
 
@@ -260,14 +245,30 @@ cdef bint lose(recovery_t* r, const sent_t* s, uint64_t number, bint by_time, do
     earlier lost one are three PTOs apart, none between them was acknowledged, and an RTT was known before both."""
     if s.size == 0:                     # sent to an address that the path has left
         return False
-    reorder_reduce(&r.reorder, &r.cc, s.time, now)
+    reorder_reduce(&r.reorder, s.time, now)
     reorder_lost(&r.reorder, number, by_time, now, pto)
-    congestion_lost(&r.cc, s.time, now)
+    r.sampler.lost += s.size
+    r.sample.lost += s.size
+    congestion_lost(&r.cc, &s.mark, s.size, s.time, r.sampler.lost, now)
     if r.sampled_at == 0.0 or s.time <= r.sampled_at:
         return False
     if r.run == 0.0:
         r.run = s.time
     return s.time - r.run > 3 * pto
+
+
+cdef void finish_sample(recovery_t* r, double now) noexcept nogil:
+    """All that an acknowledgement told is counted: congestion control takes its sample."""
+    cdef sample_t* sample = &r.sample
+    if sample.acked:
+        rate_finish(&r.sampler, sample, r.min_rtt, now)
+        sample.srtt, sample.in_flight, sample.next = r.srtt, r.in_flight, r.next
+        if sample.rate >= r.rate or (sample.rate > 0.0 and not sample.limited and now - r.rate_at > RATE_WINDOW):
+            r.rate, r.rate_at = sample.rate, now
+        congestion_acked(&r.cc, sample)
+        if r.cc.holding:
+            rate_limited(&r.sampler, r.in_flight)
+    memset(sample, 0, sizeof(sample_t))
 
 
 cdef inline void finish(recovery_t* r, sent_t* s, token_f tell, void* owner) noexcept nogil:
@@ -282,14 +283,15 @@ cdef inline void finish(recovery_t* r, sent_t* s, token_f tell, void* owner) noe
         r.lost_datagrams += 1
 
 
-cdef void recovery_marked(recovery_t* r, double now) noexcept nogil:
-    """The newest acknowledged packet says that the network is congested (RFC 9002, section 7.1)."""
+cdef void recovery_marked(recovery_t* r, uint64_t packets, double now) noexcept nogil:
+    """So many packets more, the newest acknowledged one among the last of them, say that the network is congested
+    (RFC 9002, section 7.1)."""
     cdef double sent = r.ring[r.largest_acked & (r.capacity - 1)].time
     if r.largest_acked < r.first:
         return
-    reorder_reduce(&r.reorder, &r.cc, sent, now)
+    reorder_reduce(&r.reorder, sent, now)
     r.reorder.final = True
-    congestion_lost(&r.cc, sent, now)
+    congestion_marked(&r.cc, packets * r.cc.segment, sent, now)
 
 
 cdef int recovery_give_up(recovery_t* r, bint all_packets, token_f tell, void* owner) noexcept nogil:

@@ -21,10 +21,9 @@ cdef struct reorder_t:
     bint final                      # the network itself said that it is congested: nothing to undo
     bint raised                     # the time threshold was raised in this episode
     uint64_t spurious               # packets acknowledged after all
-    congestion_t before             # congestion control as it was before the episode
 
 cdef void reorder_reset(reorder_t* o) noexcept nogil
-cdef void reorder_reduce(reorder_t* o, const congestion_t* cc, double sent, double now) noexcept nogil
+cdef void reorder_reduce(reorder_t* o, double sent, double now) noexcept nogil
 cdef void reorder_lost(reorder_t* o, uint64_t number, bint by_time, double now, double pto) noexcept nogil
 cdef void reorder_acked(reorder_t* o, congestion_t* cc, uint64_t low, uint64_t high, uint64_t largest,
                         double now) noexcept nogil

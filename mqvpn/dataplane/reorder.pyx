@@ -6,6 +6,7 @@ seen, the time threshold up to two RTTs. When every loss that made the window sh
 reduction is undone, as RFC 4015 does for TCP.
 """
 from libc.string cimport memmove, memset
+from mqvpn.dataplane.congestion cimport congestion_undo
 
 cdef enum:
     PACKETS_FIRST = 3               # RFC 9002, section 6.1.1: kPacketThreshold
@@ -21,14 +22,13 @@ cdef void reorder_reset(reorder_t* o) noexcept nogil:
     o.spread = SPREAD_FIRST
 
 
-cdef void reorder_reduce(reorder_t* o, const congestion_t* cc, double sent, double now) noexcept nogil:
+cdef void reorder_reduce(reorder_t* o, double sent, double now) noexcept nogil:
     """Congestion control is about to hear of a packet sent at that time that is lost or was marked: the first one of
     a window begins an episode (RFC 9002, section 7.3.2)."""
     if sent > o.episode:
         o.episode = now
         o.owed = 0
         o.raised = o.final = False
-        o.before = cc[0]
 
 
 cdef void reorder_lost(reorder_t* o, uint64_t number, bint by_time, double now, double pto) noexcept nogil:
@@ -54,11 +54,8 @@ cdef void raise_thresholds(reorder_t* o, const lost_t* lost, uint64_t largest) n
 
 
 cdef void undo(reorder_t* o, congestion_t* cc) noexcept nogil:
-    """Nothing was lost: the window is again what it was (RFC 4015, section 3.4); pacing goes on."""
-    cdef double pace = cc.pace
-    if cc.cwnd < o.before.cwnd:
-        cc[0] = o.before
-        cc.pace = pace
+    """Nothing was lost: the window is again what it was (RFC 4015, section 3.4)."""
+    congestion_undo(cc)
     o.episode = 0.0
 
 

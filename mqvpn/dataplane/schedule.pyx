@@ -9,6 +9,7 @@ differ (a flowlet gap), when its path is no longer fit, or when another path wou
 Backup paths are used only when no primary works, suspect ones only when nothing else is there.
 """
 from libc.stdint cimport uint32_t
+from mqvpn.dataplane.congestion cimport congestion_capacity, congestion_unexplored
 from mqvpn.dataplane.state cimport ANY, PATHS, WLB, conn_t, path_t
 
 cdef double LOAD_STEP = 0.1         # the load of the paths is counted anew this often, seconds
@@ -60,13 +61,7 @@ cdef inline double rtt_of(const path_t* path) noexcept nogil:
 
 
 cdef inline double capacity_of(const path_t* path) noexcept nogil:
-    """Bytes per second: what it delivered at best lately, or its window per RTT where that promises more (the window
-    that slow start aims at, if a failure made it small)."""
-    cdef double window = path.sent.cc.cwnd
-    if window < path.sent.cc.ssthresh < FOREVER:
-        window = path.sent.cc.ssthresh
-    window /= rtt_of(path)
-    return window if window > path.sent.rate else path.sent.rate
+    return congestion_capacity(&path.sent.cc, rtt_of(path), path.sent.rate)
 
 
 cdef int lowest_rtt(conn_t* conn, const choice_t* choice) noexcept nogil:
@@ -106,11 +101,6 @@ cdef void count_load(conn_t* conn, const choice_t* choice, double now) noexcept 
             flow = flow.chain
 
 
-cdef inline bint unexplored(const path_t* path) noexcept nogil:
-    """Still in its first slow start: nobody knows yet what it can carry."""
-    return path.sent.cc.ssthresh >= FOREVER
-
-
 cdef double best_capacity(conn_t* conn, const choice_t* choice) noexcept nogil:
     """Of the paths in use; a path that nobody tried yet is taken to be as good."""
     cdef double capacity, best = 0.0
@@ -130,7 +120,7 @@ cdef int pick(conn_t* conn, flow_t* flow, const choice_t* choice, double factor)
     for k in range(choice.count):
         slot = choice.slots[k]
         others = conn.load[slot] - (weight if slot == flow.slot else 0.0)
-        share = promise if unexplored(conn.paths[slot]) else capacity_of(conn.paths[slot])
+        share = promise if congestion_unexplored(&conn.paths[slot].sent.cc) else capacity_of(conn.paths[slot])
         share /= weight + (others if others > 0.0 else 0.0)
         if slot == flow.slot:
             share *= factor

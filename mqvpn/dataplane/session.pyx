@@ -7,6 +7,7 @@ cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memset
+from mqvpn.dataplane.congestion cimport BBR, CUBIC, NONE, congestion_choose, congestion_kind
 from mqvpn.dataplane.crypto cimport (
     header_keys_clear, header_keys_install, keys_clear, keys_install)
 from mqvpn.dataplane.ecn cimport CE, ECN_CAPABLE, ecn_reset
@@ -350,6 +351,17 @@ cdef class Connection:
 
     def set_spread(self, bint enabled):
         self.live().spread = enabled
+
+    def set_congestion(self, name):
+        cdef conn_t* conn = self.live()
+        cdef congestion_kind kind = {"cubic": CUBIC, "bbr": BBR, "none": NONE}[name]
+        cdef int i
+        if kind == conn.congestion:
+            return
+        conn.congestion = kind
+        for i in range(PATHS):
+            if conn.paths[i] != NULL:
+                congestion_choose(&conn.paths[i].sent.cc, kind)
 
     def set_keep_alive(self, double seconds):
         self.live().keep_alive = seconds

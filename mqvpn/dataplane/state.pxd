@@ -1,5 +1,6 @@
 # What the engine knows: connections, their paths, and the tables that lead to them. Plain C structures; no behaviour.
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from mqvpn.dataplane.congestion cimport congestion_kind
 from mqvpn.dataplane.crypto cimport header_keys_t, keys_t
 from mqvpn.dataplane.ecn cimport ecn_t
 from mqvpn.dataplane.flow cimport queue_t
@@ -142,6 +143,7 @@ cdef struct conn_t:
     prefix_t* remote
     uint32_t local_count, remote_count
     scheduler_kind scheduler
+    congestion_kind congestion      # of every path
     double keep_alive               # seconds; 0: never
     double received_at
     double load[PATHS]              # WLB: how many bulk flows each path carries

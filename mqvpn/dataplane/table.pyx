@@ -8,6 +8,7 @@ from libc.stdint cimport uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy
 from mqvpn.dataplane.ecn cimport ecn_reset
+from mqvpn.dataplane.congestion cimport congestion_choose
 from mqvpn.dataplane.recovery cimport recovery_clear, recovery_reset
 from mqvpn.dataplane.state cimport PATHS, route_entry_t
 
@@ -236,6 +237,7 @@ cdef path_t* path_obtain(conn_t* conn, uint32_t path_id) noexcept nogil:
     path.mtu = FIRST_SEGMENT
     ecn_reset(&path.ecn, 0)
     path.sent.peer_delay = conn.peer_ack_delay
+    congestion_choose(&path.sent.cc, conn.congestion)
     conn.paths[i] = path
     return path
 

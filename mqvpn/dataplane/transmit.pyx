@@ -308,7 +308,8 @@ cdef bint send_packets(output_t* out, conn_t* conn) noexcept nogil:
     cdef choice_t choice
     cdef flow_t* flow
     cdef uint32_t blocked = 0, mtu
-    cdef int slot
+    cdef path_t* path
+    cdef int slot, k
     choices_make(conn, &choice, out.now)
     mtu = smallest_room(conn, &choice)
     while conn.queue.first != NULL and choice.count and blocked < conn.queue.active:
@@ -321,6 +322,10 @@ cdef bint send_packets(output_t* out, conn_t* conn) noexcept nogil:
         blocked = 0
         if send_flow(out, conn, flow, conn.paths[slot], &choice.room[slot], mtu, TARGET) < 0:
             return False
+    for k in range(choice.count):
+        path = conn.paths[choice.slots[k]]
+        path.sent.sampler.starved = (conn.queue.first == NULL or choice.room[choice.slots[k]] > 0) and (
+            path.sent.in_flight + path.mtu <= path.sent.cc.cwnd)
     return True
 
 

@@ -71,6 +71,7 @@ class ClientOptions:
     port: int
     key: bytes = field(default=b"", repr=False)
     scheduler: str = "wlb"
+    congestion: str = "cubic"
     keep_alive: float = 15.0
     max_path_id: int | None = 8
     spread: bool = True
@@ -222,6 +223,7 @@ class ClientTunnel(Tunnel):
             self._events.append(events.AddressesChanged(addresses))
             return
         plane.set_scheduler(self._options.scheduler)
+        plane.set_congestion(self._options.congestion)
         plane.set_spread(self._spread)
         plane.set_keep_alive(self._options.keep_alive)
         plane.bind(self._stream_id // 4)

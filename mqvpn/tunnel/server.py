@@ -46,6 +46,7 @@ class ServerOptions:
     authorize: Callable[[bytes], str | None]
     max_clients: int = 64
     scheduler: str = "wlb"
+    congestion: str = "cubic"
     spread: bool = True
     max_path_id: int | None = 8
     reset_key: bytes = field(default=b"", repr=False)
@@ -246,6 +247,7 @@ class ServerTunnel(Tunnel):
         """Tell the engine whose packets are whose."""
         plane = client.connection.engine_connection
         plane.set_scheduler(self._options.scheduler)
+        plane.set_congestion(self._options.congestion)
         plane.set_spread(client.spread)
         plane.allow([], [(prefix.network_address.packed, prefix.prefixlen) for prefix in client.addresses])
         if client.stream_id is not None:

@@ -138,11 +138,11 @@ def test_flags_override_the_file(run: Run, tmp_path: Path) -> None:
 
 def test_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "c"
-    file.write_text("[Server]\nAddress = h\n[Multipath]\nCC = bbr2\n")
+    file.write_text("[Server]\nAddress = h\n[Multipath]\nScheduler = backup_fec\n")
     assert main.main(["--check", str(file)]) == os.EX_OK
     output = capsys.readouterr()
     assert output.out == f"{file}: valid, client\n"
-    assert output.err.startswith(f"warning: {file}:4: [Multipath] CC: bbr2 is not available")
+    assert output.err.startswith(f"warning: {file}:4: [Multipath] Scheduler: backup_fec is not available")
     file.write_text("[Server]\nAddres = h\n")
     assert main.main(["--check", str(file)]) == os.EX_CONFIG
     assert capsys.readouterr().err == f"{file}:2: [Server] Addres: unknown key; did you mean Address?\n"

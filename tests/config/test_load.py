@@ -121,14 +121,13 @@ def test_server_file_of_the_c_mqvpn(tmp_path: Path) -> None:
         users=(User("alice", Secret("key-of-alice")), User("bob", Secret("key-of-bob"))),
         max_clients=10,
         scheduler="minrtt",
-        cc="cubic",
+        cc="bbr",
         init_max_path_id=16,
         warnings=loaded.warnings,
     )
     assert [warning.removeprefix(str(file)) for warning in loaded.warnings] == [
         ":18: [Control] Listen: has no effect in this version",
         ":20: [Multipath] Scheduler: backup_fec is not available in this version; minrtt is used instead",
-        ":21: [Multipath] CC: bbr2 is not available in this version; cubic is used instead",
         ":24: [Reorder] Enabled: has no effect in this version",
         ":36: [Hybrid] Enabled: has no effect in this version",
     ]

@@ -145,23 +145,36 @@ class Pair:
             end.engine.receive(end.datagrams, end.refs, self.now)
             end.received += end.refs.packets()
 
-    def step(self, until: float) -> bool:
-        """One round: send, then jump to whatever happens next. False when nothing will before `until`."""
+    def pump(self) -> None:
+        """Put on the links what both ends have to send now."""
         for end in (self.client, self.server):
             self.carry(end)
             end.events += end.engine.events()
+
+    def next_time(self) -> float | None:
+        """When something happens next; None: never."""
         times = [t for end in (self.client, self.server) if (t := end.engine.next_timeout()) is not None]
         if self.flying:
             times.append(self.flying[0][0])
-        if not times or min(times) > until:
-            self.now = max(self.now, until)
-            return False
-        self.now = max(self.now, min(times))
+        return min(times, default=None)
+
+    def jump(self, now: float) -> None:
+        """Go on to that time: deliver what arrives until then, and let timers run."""
+        self.now = max(self.now, now)
         self.deliver()
         for end in (self.client, self.server):
             end.refs.clear()
             end.engine.timeout(end.refs, self.now)
             end.received += end.refs.packets()
+
+    def step(self, until: float) -> bool:
+        """One round: send, then jump to whatever happens next. False when nothing will before `until`."""
+        self.pump()
+        at = self.next_time()
+        if at is None or at > until:
+            self.now = max(self.now, until)
+            return False
+        self.jump(at)
         return True
 
     def run(self, seconds: float) -> None:
