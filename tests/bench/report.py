@@ -47,7 +47,7 @@ def targets(results: Results) -> str:
 def figure_text(figure: dict[str, Any]) -> str:
     text = f"{figure['median']:.4g}"
     half = (max(figure["values"]) - min(figure["values"])) / 2
-    return f"{text} ± {half:.2g}" if len(figure["values"]) > 1 else text
+    return f"{text} ± {float(f'{half:.2g}'):g}" if len(figure["values"]) > 1 else text
 
 
 def quantities(figures: list[dict[str, Any]]) -> Iterator[str]:
