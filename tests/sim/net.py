@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 Endpoint = tuple[str, int]
+CE = 3  # RFC 3168
 
 
 @dataclass
@@ -25,6 +26,8 @@ class Link:
     corrupt: float = 0.0  # share with one bit flipped
     rate: float = 0.0  # 0: any
     queue: int = 60_000  # at most, where there is a rate
+    mark_from: int = 0  # of queue: ECN-capable datagrams are marked CE beyond; 0: never
+    bleaches: bool = False  # clears the ECN field
     mtu: int = 1500  # of UDP payload; larger ones disappear
     is_up: bool = True
     works: float = 0.0  # seconds that it works in turn with
@@ -56,6 +59,7 @@ class Arrival:
     data: bytes
     link: Link = field(compare=False)
     direction: Direction = field(compare=False)
+    ecn: int = field(compare=False)
 
 
 class Net:
@@ -80,8 +84,8 @@ class Net:
         self._closed.add(self.rebound.get(inside, inside))
         self.rebound[inside] = outside
 
-    def carry(self, source: Endpoint, destination: Endpoint, data: bytes) -> None:
-        """Send a datagram; what becomes of it is decided now."""
+    def carry(self, source: Endpoint, destination: Endpoint, data: bytes, ecn: int = 0) -> None:
+        """Send a datagram; what becomes of it is decided now. ecn: the field of its IP header."""
         to_client = source[0] not in self.links
         face = destination
         if to_client:
@@ -97,7 +101,7 @@ class Net:
         if to_client and link.to_client is not None:
             link = link.to_client
         for _ in range(1 + self._happens(link.duplicate)):
-            self._send(link, direction, source, destination, data)
+            self._send(link, direction, source, destination, data, ecn)
 
     def next_arrival(self) -> float | None:
         return self._flying[0].at if self._flying else None
@@ -113,17 +117,24 @@ class Net:
                 arrival.direction.lost += 1
         return due
 
-    def _send(self, link: Link, direction: Direction, source: Endpoint, destination: Endpoint, data: bytes) -> None:
+    def _send(
+        self, link: Link, direction: Direction, source: Endpoint, destination: Endpoint, data: bytes, ecn: int
+    ) -> None:
         leaves_at = self._leaves_at(link, direction, len(data))
         if leaves_at is None or not link.is_open(self.now) or len(data) > link.mtu or self._is_lost(link, direction):
             direction.lost += 1
             return
+        if ecn and link.mark_from and (leaves_at - self.now) * link.rate > link.mark_from:
+            ecn = CE
         at = leaves_at + link.delay + self._random.random() * link.jitter + self._happens(link.reorder) * link.late
         if self._happens(link.corrupt):
             direction.lost += 1
             data = self._damaged(data)
         self._order += 1
-        heapq.heappush(self._flying, Arrival(at, self._order, source, destination, data, link, direction))
+        heapq.heappush(
+            self._flying,
+            Arrival(at, self._order, source, destination, data, link, direction, 0 if link.bleaches else ecn),
+        )
 
     def _leaves_at(self, link: Link, direction: Direction, size: int) -> float | None:
         """When the datagram is on the wire; None: the queue is full."""

@@ -72,13 +72,13 @@ class End:
         self._bursts = Bursts()
         self._datagrams = Datagrams()
 
-    def receive(self, source: Endpoint, destination: Endpoint, data: bytes) -> None:
+    def receive(self, source: Endpoint, destination: Endpoint, data: bytes, ecn: int = 0) -> None:
         """Take one datagram from the network; one for an address we do not have goes nowhere."""
         socket = next((number for number, own in self.addresses.items() if own == destination), None)
         if socket is None:
             return
         self._datagrams.clear()
-        self._datagrams.append(socket, source, destination, data)
+        self._datagrams.append(socket, source, destination, data, ecn=ecn)
         self.engine.receive(self._datagrams, self._out, self.net.now)
         self.settle()
 
@@ -102,8 +102,8 @@ class End:
         if self.quic is not None and self.quic.terminated:
             return
         while self.engine.transmit(self._bursts, self.net.now):
-            for socket, remote, _, data in self._bursts.datagrams():
-                self._send(self.addresses[socket], remote, data)
+            for (socket, remote, _, data), ecn in zip(self._bursts.datagrams(), self._bursts.ecn(), strict=True):
+                self._send(self.addresses[socket], remote, data, ecn)
 
     def send_packets(self, packets: list[bytes]) -> None:
         """IP packets as if read from the TUN."""
@@ -147,10 +147,10 @@ class End:
         elif event[0] in CONNECTION_EVENTS and self.quic is not None:
             self.quic.handle_event(event, now)
 
-    def _send(self, source: Endpoint, destination: Endpoint, data: bytes) -> None:
+    def _send(self, source: Endpoint, destination: Endpoint, data: bytes, ecn: int = 0) -> None:
         if self.keep_sent:
             self.sent.append((source, destination, data))
-        self.net.carry(source, destination, data)
+        self.net.carry(source, destination, data, ecn)
 
 
 class Pair:
@@ -224,7 +224,7 @@ class Pair:
             self.net.now = max(self.net.now, at)
             for arrival in self.net.arrivals():
                 receiver = self.server if arrival.destination == SERVER else self.client
-                receiver.receive(arrival.source, arrival.destination, arrival.data)
+                receiver.receive(arrival.source, arrival.destination, arrival.data, arrival.ecn)
             self.client.handle_timeout()
             self.server.handle_timeout()
         self.net.now = end

@@ -142,6 +142,19 @@ def test_keyupdate(measured: Measured) -> None:
     measured(figures)
 
 
+def test_ecn(measured: Measured) -> None:
+    """A router that marks before its queue is full costs no packet; one that clears the field turns ECN off."""
+    pair = connected(mark_from=20_000)
+    flood(pair, 1.0)
+    lost = pair.net.lost(to_client=True)
+    assert measured(flood(pair, 5.0)).goodput > 9
+    assert pair.net.lost(to_client=True) == lost
+    assert pair.s.engine_connection.path(0).ecn
+    pair.net.links[ADDRESS].bleaches = True
+    assert flood(pair, 3.0).goodput > 9
+    assert not pair.s.engine_connection.path(0).ecn
+
+
 def test_v2(tmp_path: Path) -> None:
     network = Network(tmp_path)
     client = network.client()

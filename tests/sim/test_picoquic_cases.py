@@ -93,14 +93,14 @@ def test_a_path_dies_silently_under_load(measured: Measured, address: str) -> No
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("flows", [1, 8])
 @pytest.mark.parametrize("to_client", [True, False])
-def test_silence_after_the_only_primary_dies(seed: int, flows: int, to_client: bool) -> None:
+def test_silence_after_the_only_primary_dies(measured: Measured, seed: int, flows: int, to_client: bool) -> None:
     """The worst place for a death: the other path is a backup and carried nothing so far."""
     pair = two_paths(seed)
     pair.c.set_path_status(1 - seed % 2, True, pair.net.now)
     pair.client.settle()
     flood(pair, 0.5, to_client=to_client, flows=flows)
     dying = breaking(pair, (FIRST, SECOND)[seed % 2], to_client=to_client, at=1.0 + 0.0137 * seed, flows=flows)
-    assert dying.run(2.0).gap <= 0.25
+    assert measured(dying.run(2.0)).gap <= 0.25
 
 
 def test_sat_plus(measured: Measured) -> None:

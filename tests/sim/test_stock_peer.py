@@ -43,7 +43,7 @@ class StockEnd:
             quic._replenish_connection_ids = lambda: None  # type: ignore[method-assign]
         return quic
 
-    def receive(self, source: Endpoint, destination: Endpoint, data: bytes) -> None:
+    def receive(self, source: Endpoint, destination: Endpoint, data: bytes, ecn: int = 0) -> None:
         if self.quic is None:
             cid = data[6 : 6 + data[5]]
             self.quic = self._connection(original_destination_connection_id=cid)
