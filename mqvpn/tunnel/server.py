@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 
 SETUP_TIMEOUT = 10.0  # seconds from a connection's first packet to its accepted request
 MAX_HALF_OPEN = 256  # connections without an accepted request
+MAX_HALF_OPEN_FROM_ONE = 32  # of them, from one address
 RETRY_FROM = 32  # of them, before a client must show that it has the address it claims
 MAX_REFUSALS = 4  # requests refused on one connection before it is closed
 MIN_INITIAL = 1200  # bytes, RFC 9000, section 14.1
@@ -59,6 +60,7 @@ class Client:
     number: int
     connection: MultipathConnection
     cids: tuple[bytes, ...]
+    source: str  # the address it came from
     http: http3.Http3 | None = None
     stream_id: int | None = None
     session: Session = field(default_factory=Session)
@@ -146,7 +148,8 @@ class ServerTunnel(Tunnel):
         if original is None and len(self._half_open) >= RETRY_FROM:
             self._datagrams.append((socket, remote, local, self._retry.ask(header, remote, now)))
             return
-        if len(self._half_open) >= MAX_HALF_OPEN:
+        from_here = sum(self._clients[other].source == remote[0] for other in self._half_open)
+        if len(self._half_open) >= MAX_HALF_OPEN or from_here >= MAX_HALF_OPEN_FROM_ONE:
             return
         connection = MultipathConnection(
             engine=self.engine,
@@ -161,7 +164,7 @@ class ServerTunnel(Tunnel):
         if not connection.handshake_started:  # it did not decrypt: as if nothing had come
             self.remove(connection)
             return
-        client = Client(connection.id, connection, (header.destination, connection.host_cid))
+        client = Client(connection.id, connection, (header.destination, connection.host_cid), remote[0])
         self._clients[connection] = client
         self._half_open[connection] = now + SETUP_TIMEOUT
         for cid in client.cids:

@@ -37,9 +37,8 @@ def up(tmp_path: Path) -> Attack:
 # Connection errors of QUIC
 
 
-def initial_with(frames: bytes) -> bytes:
+def initial_with(frames: bytes, cid: bytes = b"\x11" * 8) -> bytes:
     """An Initial packet that decrypts, with these frames."""
-    cid = b"\x11" * 8
     keys = CryptoPair()
     keys.setup_initial(cid=cid, is_client=True, version=QuicProtocolVersion.VERSION_1)
     payload = frames.ljust(1160, b"\0")

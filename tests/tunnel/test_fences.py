@@ -10,7 +10,7 @@ import pytest
 from mqvpn.multipath.cids import ACTIVE_CONNECTION_ID_LIMIT
 from mqvpn.multipath.seam import MAX_CRYPTO, MAX_STREAMS, WINDOW
 from mqvpn.tunnel.http3 import MAX_FRAME, MAX_HELD
-from mqvpn.tunnel.server import SETUP_TIMEOUT
+from mqvpn.tunnel.server import MAX_HALF_OPEN_FROM_ONE, SETUP_TIMEOUT, ServerTunnel
 from mqvpn.wire.frame import (
     PATH_ID_MAX,
     PathAbandon,
@@ -19,7 +19,8 @@ from mqvpn.wire.frame import (
 )
 from mqvpn.wire.http3 import H3ErrorCode
 from tests.tunnel.attack import Attack, encode, growth, resident, stream_frame, varints
-from tests.tunnel.pair import Network
+from tests.tunnel.pair import Network, is_up
+from tests.tunnel.test_errors import initial_with
 from tests.tunnel.test_server import initial
 
 HEADERS, DATA = 0x01, 0x00
@@ -201,3 +202,16 @@ def test_datagrams_of_noise(tmp_path: Path, authenticated: bool) -> None:
     attack.network.run(1.0)
     assert attack.ended_with() is None
     assert attack.others_are_unhurt()
+
+
+def test_one_address_cannot_take_every_half_open_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mqvpn.tunnel.server.RETRY_FROM", 1000)
+    network = Network(tmp_path)
+    for number in range(2 * MAX_HALF_OPEN_FROM_ONE):
+        network.inject(network.server, initial_with(b"\x01", number.to_bytes(8)), ("203.0.113.9", number))
+    tunnel = network.server.tunnel
+    assert isinstance(tunnel, ServerTunnel)
+    assert tunnel.half_open == MAX_HALF_OPEN_FROM_ONE
+    client = network.client()
+    network.start(client)
+    assert network.run_until(lambda: is_up(client), 2.0)
