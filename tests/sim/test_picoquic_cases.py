@@ -174,7 +174,7 @@ def test_nat_challenge(measured: Measured) -> None:
         one.loss = 0.0
     pair.run(10.0)
     assert [path.remote[1] for path in pair.s.paths.values() if path.is_usable] == [50000, 50001]
-    assert measured(flood(pair, 3.0)).goodput > 9
+    assert measured(flood(pair, 3.0)).goodput > 8  # from the smallest window: the loss was persistent congestion
 
 
 def test_break1(measured: Measured) -> None:
