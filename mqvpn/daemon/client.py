@@ -144,6 +144,7 @@ class Client:
         self._closed: asyncio.Future[events.Closed] | None = None
         self._links_changed = asyncio.Event()
         self._mtu = 0
+        self._tokens: dict[tuple[str, int], bytes] = {}
         uso = bool(device.offloads & tun.Offload.USO4)
         self.pump = Pump(self._engine, Tun(device.fd, uso=uso), device.fd, self._handle_event, self._failed)
         self.uplinks = Uplinks(netlink, self.pump, tuple(path.interface for path in settings.paths))
@@ -194,7 +195,9 @@ class Client:
             return None
         now = clock()
         self._links_changed.clear()
-        self._tunnel = self.pump.tunnel = ClientTunnel(self._engine, self._options(), self._configuration())
+        self._tunnel = self.pump.tunnel = ClientTunnel(
+            self._engine, self._options(), self._configuration(), self._tokens
+        )
         self._tunnel.recorder = self._recorder
         self._closed = asyncio.get_running_loop().create_future()
         self._offer_uplinks(self._tunnel, now)

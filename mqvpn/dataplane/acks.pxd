@@ -1,5 +1,5 @@
 # Acknowledgements, and the packet in hand.
-from libc.stdint cimport uint8_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from mqvpn.dataplane.state cimport conn_t, core_t, path_t, sink_t
 from mqvpn.dataplane.udp cimport datagram_t
 
@@ -10,6 +10,8 @@ cdef struct inbound_t:                  # the packet in hand
     datagram_t* slot
     sink_t* sink
     uint64_t number
+    uint32_t sequence                   # of the connection ID it came to
+    int64_t generation                  # of its keys
     bint eliciting
     bint urgent                         # to be acknowledged now: more than datagrams
     double now

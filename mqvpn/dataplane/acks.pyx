@@ -16,6 +16,7 @@ from mqvpn.dataplane.varint cimport get_varint
 cdef enum:
     FRAME_ENCODING_ERROR = 0x07
     PROTOCOL_VIOLATION = 0x0a
+    KEY_UPDATE_ERROR = 0x0e
     ACK_EVERY = 2                       # ack-eliciting packets that make an ack due at once
 
 cdef double ACK_DELAY = 0.020           # below the 25 ms that we let the peer assume
@@ -44,12 +45,19 @@ cdef bint read_ack(inbound_t* packet, uint64_t kind, const uint8_t* at, const ui
             event_error(packet.core, packet.conn, FRAME_ENCODING_ERROR, kind, "PATH_ACK without the extension")
             return False
         at = get_varint(at, end, &path_id)
+        if path_id > packet.conn.path_limit:
+            event_error(packet.core, packet.conn, PROTOCOL_VIOLATION, kind, "path ID above our limit")
+            return False
     at = get_varint(at, end, &ack.largest)
     at = get_varint(at, end, &ack.delay)
     ack.at = get_varint(at, end, &ack.ranges)
     path = path_find(packet.conn, <uint32_t>path_id)
     if path == NULL or path_id != path.id:
         return True                             # abandoned and forgotten (multipath draft, section 3.4)
+    if ack.largest >= path.sealed_first and packet.generation < path.sealed_generation and ack.largest < path.sent.next:
+        # RFC 9001, section 6.2: an ack in a packet with old keys of one that was sent with newer ones
+        event_error(packet.core, packet.conn, KEY_UPDATE_ERROR, kind, "old keys acknowledge newer ones")
+        return False
     ack.newest = not path.sent.acked_any or ack.largest > path.sent.largest_acked
     if not read_ranges(packet, path, &ack):
         return False

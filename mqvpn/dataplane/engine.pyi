@@ -13,7 +13,7 @@ Prefix = tuple[bytes, int]
 LONG_HEADER: int  # socket, remote, local, data: a datagram that begins with a long header, whole
 EARLY: int  # connection, socket, remote, local, data: 1-RTT packet, no receive keys yet
 UNKNOWN: int  # socket, remote, local, data: short header, unknown connection ID; at most 100 a second
-CONTROL: int  # connection, path, frames
+CONTROL: int  # connection, path, frames, sequence number of our connection ID that they came to
 TOKEN: int  # connection, token, acked
 PATH_NEW: int  # connection, path, socket, remote, local: first packet on a path that is not open here
 PATH_ADDRESS: int  # connection, path, socket, remote, local: its newest packet came from elsewhere
@@ -25,6 +25,9 @@ DATAGRAM: int  # connection, payload: unbound stream or unknown context; rate-li
 TOO_BIG: int  # connection, packet, mtu; rate-limited by connection
 UNREACHABLE: int  # connection whose peer sent it (None: from the TUN), packet, wire.drop.Drop; rate-limited
 RESET: int  # connection: a stateless reset token of its peer was received
+LARGE_LOST: int  # connection, path: packets above 1331 bytes were lost again and again, smaller ones were not
+KEY_LIMIT: int  # connection: set_aead_limits()
+PACKET: int  # connection, IP packet: to be sent in a capsule, as bind() was told
 
 RECEIVE: int
 SEND: int
@@ -73,14 +76,25 @@ class Connection:
     def update_keys(self) -> None:
         """Protect what is sent from now on with the next generation (RFC 9001, section 6). Raises ValueError
         if its keys were not installed."""
+    def drop_keys(self, generation: int) -> None:
+        """Forget receive keys older than those in use."""
+    def keys_confirmed(self) -> bool:
+        """Whether a packet sent with the newest keys was acknowledged."""
+    def set_aead_limits(self, sealed: int, forged: int) -> None:
+        """sealed: after so many packets sent in all KEY_LIMIT comes, once (0: never); forged: after so many
+        received ones that did not open, over all keys, the connection ends with AEAD_LIMIT_REACHED (0: never)."""
+    def aead_counts(self) -> tuple[int, int]:
+        """Packets sealed, and received packets that did not open, over all paths and keys."""
     def set_peer(
         self, ack_delay_exponent: int, max_ack_delay: float, max_datagram_frame_size: int, max_udp_payload: int
     ) -> None: ...
     def set_multipath(self, enabled: bool) -> None:
         """Whether both ends offered the extension: PATH_ACK is sent and taken, else ACK; True at first."""
+    def set_path_limit(self, path_id: int) -> None:
+        """The highest path ID that we allow: PATH_ACK for one above is a PROTOCOL_VIOLATION."""
     def set_reset_tokens(self, tokens: Sequence[bytes]) -> None:
-        """The stateless reset tokens of the peer's connection IDs in use (client side; RESET event)."""
-    def add_cid(self, cid: bytes, path_id: int) -> None:
+        """The stateless reset tokens of the peer's connection IDs in use (RESET event)."""
+    def add_cid(self, cid: bytes, path_id: int, sequence: int = 0) -> None:
         """Packets that carry this connection ID (8 bytes, one of ours) belong to path_id."""
     def del_cid(self, cid: bytes) -> None: ...
     def open_path(self, path_id: int, socket: int, remote: Endpoint, local: Endpoint | None, dcid: bytes) -> None: ...
@@ -96,22 +110,30 @@ class Connection:
         """validated lifts the anti-amplification limit; usable lets IP packets be scheduled on it;
         backup: only when no other path works; mtu: UDP payload bytes proven."""
     def set_dcid(self, path_id: int, dcid: bytes) -> None: ...
-    def set_address(
-        self, path_id: int, socket: int, remote: Endpoint, local: Endpoint | None, *, reset: bool
-    ) -> None:
-        """The path moved; reset starts RTT and congestion control anew (RFC 9000, section 9.4)."""
+    def set_address(self, path_id: int, socket: int, remote: Endpoint, local: Endpoint | None) -> None:
+        """The path moved; unless it is validated, the anti-amplification limit counts anew."""
+    def restart_path(self, path_id: int) -> None:
+        """Begin RTT and congestion control anew (RFC 9000, section 9.4)."""
     def abandon_path(self, path_id: int) -> None:
         """Send nothing more there; control data in flight comes back as TOKEN ... False. Late packets still open."""
     def forget_path(self, path_id: int) -> None: ...
-    def bind(self, quarter_stream_id: int) -> None:
-        """DATAGRAMs of this request stream with Context ID 0 are IP packets from now on."""
+    def bind(self, quarter_stream_id: int, *, capsules: bool = False) -> None:
+        """DATAGRAMs of this request stream with Context ID 0 are IP packets from now on; capsules: IP packets for
+        the peer come as PACKET events, since it takes no DATAGRAM frames."""
     def unbind(self) -> None: ...
     def allow(self, local: Sequence[Prefix], remote: Sequence[Prefix]) -> None:
         """local: inner addresses of this end (sources sent, destinations received); remote: the peer's
         (sources received; on a server also the route to this connection). Empty: no check, no route.
         Raises ValueError if a remote host address already leads to another connection."""
-    def send(self, frames: bytes, path_id: int = -1, token: int = 0, pad_to: int = 0) -> None:
-        """Queue the frames of one ack-eliciting packet ahead of all IP packets. token != 0 comes back as TOKEN."""
+    def set_capsule_room(self, room: int) -> None:
+        """How many bytes of PACKET events may come before this is called again; the rest waits in the queue."""
+    def accept_packet(self, packet: bytes, now: float) -> bool:
+        """Whether an IP packet of the peer's that came another way may pass; counted if not."""
+    def send(
+        self, frames: bytes, path_id: int = -1, token: int = 0, pad_to: int = 0, mtu_probe: bool = False
+    ) -> None:
+        """Queue the frames of one ack-eliciting packet ahead of all IP packets. token != 0 comes back as TOKEN;
+        mtu_probe: its loss says nothing about congestion."""
     def room(self) -> int:
         """Bytes of frames the engine will take now (0 while its queue is full)."""
     def close_now(self, frames: bytes, path_id: int = -1) -> None:

@@ -44,6 +44,9 @@ DATAGRAM = EVENT_DATAGRAM
 TOO_BIG = EVENT_TOO_BIG
 UNREACHABLE = EVENT_UNREACHABLE
 RESET = EVENT_RESET
+LARGE_LOST = EVENT_LARGE_LOST
+KEY_LIMIT = EVENT_KEY_LIMIT
+PACKET = EVENT_PACKET
 
 RECEIVE = 0
 SEND = 1
@@ -66,20 +69,20 @@ cdef object event_to_python(event_t* e):
     if kind == EVENT_TOKEN:
         return (kind, e.conn, e.a, e.b != 0)
     if kind == EVENT_CONTROL:
-        return (kind, e.conn, e.path, bytes_of(e))
+        return (kind, e.conn, e.path, bytes_of(e), e.a)
     if kind == EVENT_LONG_HEADER or kind == EVENT_UNKNOWN:
         return (kind, e.socket, endpoint_to_python(&e.remote), endpoint_to_python(&e.local), bytes_of(e))
     if kind == EVENT_EARLY:
         return (kind, e.conn, e.socket, endpoint_to_python(&e.remote), endpoint_to_python(&e.local), bytes_of(e))
     if kind == EVENT_PATH_NEW or kind == EVENT_PATH_ADDRESS:
         return (kind, e.conn, e.path, e.socket, endpoint_to_python(&e.remote), endpoint_to_python(&e.local))
-    if kind == EVENT_PATH_SUSPECT or kind == EVENT_PATH_ALIVE:
+    if kind == EVENT_PATH_SUSPECT or kind == EVENT_PATH_ALIVE or kind == EVENT_LARGE_LOST:
         return (kind, e.conn, e.path)
     if kind == EVENT_ERROR:
         return (kind, e.conn, e.a, e.b, bytes_of(e).decode("ascii"))
     if kind == EVENT_KEY_PHASE:
         return (kind, e.conn, e.a)
-    if kind == EVENT_DATAGRAM:
+    if kind == EVENT_DATAGRAM or kind == EVENT_PACKET:
         return (kind, e.conn, bytes_of(e))
     if kind == EVENT_TOO_BIG:
         return (kind, e.conn, bytes_of(e), e.a)

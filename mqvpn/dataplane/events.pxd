@@ -19,3 +19,4 @@ cdef void event_slot(core_t* core, event_kind kind, conn_t* conn, uint32_t path,
                      const uint8_t* data, uint32_t length) noexcept nogil
 cdef void event_error(core_t* core, conn_t* conn, uint64_t code, uint64_t frame, const char* reason) noexcept nogil
 cdef void event_token(void* owner, uint32_t token, bint acked) noexcept nogil
+cdef void event_limits(core_t* core, conn_t* conn) noexcept nogil

@@ -2,12 +2,13 @@
 """What Python is told: records in one arena, drained once per wake-up (engine.pyi lists the kinds)."""
 from libc.stdlib cimport realloc
 from libc.string cimport memcpy, memset
-from mqvpn.dataplane.state cimport EVENT_ERROR, EVENT_TOKEN
+from mqvpn.dataplane.state cimport EVENT_ERROR, EVENT_KEY_LIMIT, EVENT_LARGE_LOST, EVENT_TOKEN, PATHS, path_t
 
 cdef enum:
     ARENA_FIRST = 16384
     ARENA_MOST = 4 * 1024 * 1024    # events of one wake-up; what does not fit is lost like a packet
     LIMITED = 100                   # rate-limited events a second
+    LARGE_LOSSES = 6                # with later smaller ones acknowledged: a black hole, perhaps
     QUOTED = 1300                   # bytes of a refused packet told to Python: enough for an ICMP error
 
 
@@ -115,3 +116,20 @@ cdef void event_token(void* owner, uint32_t token, bint acked) noexcept nogil:
     event.a = token
     event.b = acked
     event_finish(whose.core, event, 0)
+
+
+cdef void event_limits(core_t* core, conn_t* conn) noexcept nogil:
+    """Keys that were used for long (RFC 9001, section 6.6); paths that large packets do not seem to pass any more."""
+    cdef event_t* event
+    cdef path_t* path
+    cdef int i
+    if conn.seal_limit and conn.sealed >= conn.seal_limit:
+        conn.seal_limit = 0
+        event_bytes(core, EVENT_KEY_LIMIT, conn, NULL, 0)
+    for i in range(PATHS):
+        path = conn.paths[i]
+        if path != NULL and path.sent.large_lost >= LARGE_LOSSES:
+            path.sent.large_lost = 0
+            event = event_new(core, EVENT_LARGE_LOST, conn, path.id, 0)
+            if event != NULL:
+                event_finish(core, event, 0)

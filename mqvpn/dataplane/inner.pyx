@@ -6,10 +6,11 @@ Nothing here ends a connection: a packet that may not pass is dropped under its 
 assigned and a destination without a route Python is told, which answers with ICMP errors.
 """
 from libc.string cimport memcmp, memcpy, memset
-from mqvpn.dataplane.events cimport event_refused
-from mqvpn.dataplane.flow cimport queue_add
+from mqvpn.dataplane.events cimport event_data, event_finish, event_new, event_refused
+from mqvpn.dataplane.flow cimport flow_t, queue_add, queue_head, queue_pop, queue_sent
 from mqvpn.dataplane.headers cimport load16
 from mqvpn.dataplane.packet cimport packet_free
+from mqvpn.dataplane.segment cimport segment_done, segment_length, segment_write
 from mqvpn.dataplane.state cimport *
 from mqvpn.dataplane.table cimport conn_ready, route_find
 
@@ -150,3 +151,27 @@ cdef bint packet_queue(core_t* core, conn_t* conn, packet_t* packet, double now)
         return False
     conn_ready(core, conn)
     return True
+
+
+cdef void packets_hand_over(core_t* core, conn_t* conn, double target, double now) noexcept nogil:
+    """The peer takes no DATAGRAM frames: what is queued for it goes to Python, for capsules (RFC 9297, section 3.5)."""
+    cdef flow_t* flow
+    cdef packet_t* packet
+    cdef event_t* event
+    cdef uint32_t length
+    while conn.queue.first != NULL and conn.capsule_room > 0:
+        flow = conn.queue.first
+        packet = queue_head(&conn.queue, flow, target, now, core.drops)
+        if packet == NULL:
+            continue
+        length = segment_length(packet)
+        event = event_new(core, EVENT_PACKET, conn, 0, length)
+        if event != NULL:
+            segment_write(packet, event_data(event))
+            conn.capsule_room -= length
+            event_finish(core, event, length)
+            conn.ip_sent += 1
+            conn.ip_sent_bytes += length
+            queue_sent(&conn.queue, flow, length, now)
+        if event == NULL or segment_done(packet):
+            queue_pop(&conn.queue, flow)

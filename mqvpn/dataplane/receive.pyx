@@ -24,6 +24,9 @@ cdef enum:
     SHORTEST = 1 + CID_BYTES + 4 + TAG  # of a packet whose sample is complete
     FRAME_ENCODING_ERROR = 0x07
     PROTOCOL_VIOLATION = 0x0a
+    KEY_UPDATE_ERROR = 0x0e
+    AEAD_LIMIT_REACHED = 0x0f
+    SHORTEST_RESET = 21                 # RFC 9000, section 10.3
 
 cdef uint8_t samples[MASKS * SAMPLE]
 cdef uint8_t gathered[66000]            # the control frames of one packet
@@ -37,7 +40,7 @@ cdef void receive_slot(core_t* core, datagram_t* slot, sink_t* sink, double now)
         size = slot.segment if slot.length - at > slot.segment else slot.length - at
         if size == 0 or slot.data[at] & 0x80:
             event_slot(core, EVENT_LONG_HEADER, NULL, 0, slot, slot.data + at, size)
-        elif size < SHORTEST:
+        elif size < SHORTEST_RESET or (size < SHORTEST and cid_find(core, slot.data + at + 1) != NULL):
             core.drops[DROP_TOO_SHORT] += 1
         else:
             entry = cid_find(core, slot.data + at + 1)
@@ -57,15 +60,17 @@ cdef void unknown(core_t* core, const datagram_t* slot, const uint8_t* data, uin
     cdef uint32_t i, k
     cdef conn_t* conn
     core.drops[DROP_UNKNOWN_CONNECTION] += 1
+    if core.is_server and not event_allowed(&core.limit, now):     # many connections to look through, for any stranger
+        return
     for i in range(core.conn_capacity):
         conn = core.conns[i]
-        if conn == NULL or not conn.is_client:
+        if conn == NULL:
             continue
         for k in range(conn.reset_count):
             if constant_time_equal(conn.reset_tokens + 16 * k, data + size - 16):
                 event_bytes(core, EVENT_RESET, conn, NULL, 0)
                 return
-    if event_allowed(&core.limit, now):
+    if core.is_server or event_allowed(&core.limit, now):
         event_slot(core, EVENT_UNKNOWN, NULL, 0, slot, data, size)
 
 
@@ -97,6 +102,7 @@ cdef uint32_t receive_run(core_t* core, conn_t* conn, datagram_t* slot, uint32_t
         return at - first
     entry = cid_find(core, slot.data + first + 1)
     packet.core, packet.conn, packet.slot, packet.sink, packet.now = core, conn, slot, sink, now
+    packet.sequence = entry.sequence
     at = first
     size = 0
     while size < count:
@@ -160,6 +166,8 @@ cdef void receive_packet(inbound_t* packet, uint32_t path_id, uint8_t* q, uint32
     if keys == NULL or unseal(keys, path_id, packet.number, q, header, q + header, size - header - TAG) != 0:
         core.drops[DROP_UNDECRYPTABLE] += 1
         conn.forged += 1
+        if conn.forged == conn.forge_limit:             # RFC 9001, section 6.6: over all keys
+            event_error(core, conn, AEAD_LIMIT_REACHED, 0, "too many packets that do not open")
         return
     if q[0] & 0x18:
         event_error(packet.core, packet.conn, PROTOCOL_VIOLATION, 0, "reserved bits set")
@@ -172,16 +180,22 @@ cdef void receive_packet(inbound_t* packet, uint32_t path_id, uint8_t* q, uint32
     if ranges_has(&path.received, packet.number):
         core.drops[DROP_DUPLICATE] += 1
         return
-    note_generation(packet, generation)
+    packet.generation = generation
+    if not note_generation(packet, generation):
+        return
     note_arrival(packet, size)
     read_frames(packet, q + header, q + size - TAG)
     note_ack(packet)
 
 
-cdef void note_generation(inbound_t* packet, int64_t generation) noexcept nogil:
-    """A packet of a newer key generation: the path, and perhaps the connection, moves on (RFC 9001, section 6.2)."""
+cdef bint note_generation(inbound_t* packet, int64_t generation) noexcept nogil:
+    """A packet of a newer key generation: the path, and perhaps the connection, moves on (RFC 9001, section 6.2).
+    False: the peer may not update its keys yet."""
     cdef event_t* event
     cdef conn_t* conn = packet.conn
+    if generation > conn.receive_generation and conn.acked_generation < conn.receive_generation:
+        event_error(packet.core, conn, KEY_UPDATE_ERROR, 0, "keys updated twice without an acknowledgment between")
+        return False
     if packet.path.received.count == 0:
         packet.path.generation = generation
         packet.path.generation_first = packet.number
@@ -189,7 +203,7 @@ cdef void note_generation(inbound_t* packet, int64_t generation) noexcept nogil:
         packet.path.generation = generation
         packet.path.generation_first = packet.number
     if generation <= conn.receive_generation:
-        return
+        return True
     conn.receive_generation = generation
     if conn.send_generation < generation and conn.send_keys[generation % 3].generation == generation:
         conn.send_generation = generation
@@ -197,6 +211,7 @@ cdef void note_generation(inbound_t* packet, int64_t generation) noexcept nogil:
     if event != NULL:
         event.a = <uint64_t>generation
         event_finish(packet.core, event, 0)
+    return True
 
 
 cdef void note_arrival(inbound_t* packet, uint32_t size) noexcept nogil:
@@ -212,6 +227,10 @@ cdef void note_arrival(inbound_t* packet, uint32_t size) noexcept nogil:
     packet.conn.received_at = packet.now
     if newest:
         path.newest_at = packet.now
+    if first or memcmp(&path.remote, &packet.slot.remote, sizeof(endpoint_t)) == 0:
+        path.address_received += size
+    elif memcmp(&path.told, &packet.slot.remote, sizeof(endpoint_t)) == 0:
+        path.told_bytes += size
     if not path.opened:
         if first:
             path.remote = packet.slot.remote
@@ -221,6 +240,7 @@ cdef void note_arrival(inbound_t* packet, uint32_t size) noexcept nogil:
         return
     if newest and not path.abandoned and moved(path, packet.slot):
         path.told = packet.slot.remote
+        path.told_bytes = size
         event_slot(packet.core, EVENT_PATH_ADDRESS, packet.conn, path.id, packet.slot, NULL, 0)
 
 
@@ -272,6 +292,7 @@ cdef void tell_control(inbound_t* packet, const uint8_t* frames, uint32_t length
     cdef event_t* event = event_new(packet.core, EVENT_CONTROL, packet.conn, packet.path.id, length)
     if event == NULL:
         return
+    event.a = packet.sequence
     memcpy(event_data(event), frames, length)
     event_finish(packet.core, event, length)
 

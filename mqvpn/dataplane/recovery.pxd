@@ -18,6 +18,10 @@ cdef enum sent_kind:
     ACK_ONLY = 0                    # not ack-eliciting
     CONTROL_ONLY = 1                # frames for Python, probes
     BULK = 2                        # IP packets
+    MTU_PROBE = 3                   # its loss is no sign of congestion (RFC 9000, section 14.4)
+
+cdef enum:
+    LARGE = 1331                    # bytes: packets above tell whether the path's MTU still holds
 
 cdef struct sent_t:
     double time
@@ -25,6 +29,7 @@ cdef struct sent_t:
     uint32_t token                  # control frames: told to Python when acked or lost; 0: none
     uint16_t size
     uint8_t state
+    uint8_t probe                   # MTU_PROBE
 
 cdef struct recovery_t:
     sent_t* ring
@@ -54,6 +59,8 @@ cdef struct recovery_t:
     double rate_at
     uint64_t acked_packets, lost_packets
     uint64_t lost_datagrams
+    uint64_t large_acked            # one behind the newest acknowledged packet of more than LARGE bytes
+    uint32_t large_lost             # such packets lost since, though later small ones came through
     reorder_t reorder
     congestion_t cc
 

@@ -114,6 +114,7 @@ cdef bint recovery_sent(recovery_t* r, uint16_t size, sent_kind kind, uint32_t t
     s.time = now
     s.size = size
     s.token = token
+    s.probe = kind == MTU_PROBE
     if kind == ACK_ONLY:                    # nothing waits for it
         s.state = SENT_QUIET
         advance(r)
@@ -156,6 +157,7 @@ cdef int recovery_acked(recovery_t* r, uint64_t low, uint64_t high, double now, 
             count += 1
             r.flying -= 1
             r.in_flight -= s.size
+            note_large(r, s, n)
             if s.size:                      # else sent to an address that the path has left
                 rate_acked(&r.sampler, &r.sample, &s.mark, n, s.size, s.time, now)
             if s.token:
@@ -172,6 +174,13 @@ cdef int recovery_acked(recovery_t* r, uint64_t low, uint64_t high, double now, 
         r.acked_packets += count
         r.pto_count = 0
     return count
+
+
+cdef inline void note_large(recovery_t* r, const sent_t* s, uint64_t number) noexcept nogil:
+    """A packet of that size arrived: it is not the path's MTU that others were lost by."""
+    if s.size > LARGE and number >= r.large_acked:
+        r.large_acked = number + 1
+        r.large_lost = 0
 
 
 cdef double recovery_timed(const recovery_t* r, uint64_t low, uint64_t high) noexcept nogil:
@@ -225,7 +234,9 @@ cdef int recovery_detect(recovery_t* r, double now, token_f tell, void* owner) n
             if by_time and s.time + delay > now:
                 r.loss_time = s.time + delay
                 break
-            persistent = lose(r, s, n, by_time, pto, now) or persistent
+            if not s.probe:
+                persistent = lose(r, s, n, by_time, pto, now) or persistent
+                r.large_lost += s.size > LARGE and n >= r.large_acked
             finish(r, s, tell, owner)
             count += 1
         elif s.state == SENT_ACKED:
@@ -303,10 +314,10 @@ cdef int recovery_give_up(recovery_t* r, bint all_packets, token_f tell, void* o
     while n < r.next:
         s = &r.ring[n & (r.capacity - 1)]
         if s.state == SENT_FLYING:
-            count += s.token != 0
+            count += s.token != 0 and not s.probe
             if all_packets:
                 finish(r, s, tell, owner)
-            elif s.token:
+            elif s.token and not s.probe:
                 tell(owner, s.token, False)
                 s.token = 0
         n += 1
@@ -326,10 +337,12 @@ cdef double recovery_pto(const recovery_t* r) noexcept nogil:
 
 
 cdef double recovery_oldest(const recovery_t* r) noexcept nogil:
-    """When the oldest ack-eliciting packet in flight left; 0.0: none."""
+    """When the oldest ack-eliciting packet in flight left, probes of the MTU aside; 0.0: none."""
     cdef uint64_t n = r.base
+    cdef const sent_t* s
     while n < r.next:
-        if r.ring[n & (r.capacity - 1)].state == SENT_FLYING:
-            return r.ring[n & (r.capacity - 1)].time
+        s = &r.ring[n & (r.capacity - 1)]
+        if s.state == SENT_FLYING and not s.probe:
+            return s.time
         n += 1
     return 0.0

@@ -11,5 +11,5 @@ cdef class Connection:
     cdef int place_path(self, path_t* path, int socket, object remote, object local) except -1
     cdef void give_up(self, path_t* path)
     cdef int route(self, const prefix_t* prefixes, uint32_t count) except -1
-    cdef int enqueue(self, bytes frames, int64_t path_id, uint32_t token, uint16_t pad_to, bint closing) except -1
+    cdef int enqueue(self, bytes frames, int64_t path_id, uint32_t token, uint16_t pad_to) except -1
     cdef void release(self)

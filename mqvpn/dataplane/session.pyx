@@ -5,14 +5,15 @@ from collections import namedtuple
 cimport cython
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc, realloc
-from libc.string cimport memcpy, memset
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcmp, memcpy, memset
 from mqvpn.dataplane.congestion cimport BBR, CUBIC, NONE, congestion_choose, congestion_kind
 from mqvpn.dataplane.crypto cimport (
-    header_keys_clear, header_keys_install, keys_clear, keys_install)
+    header_keys_clear, header_keys_install, keys_clear, keys_install, keys_t)
 from mqvpn.dataplane.ecn cimport CE, ECN_CAPABLE, ecn_reset
 from mqvpn.dataplane.events cimport event_token, owner_t
 from mqvpn.dataplane.flow cimport queue_clear
+from mqvpn.dataplane.inner cimport packet_allowed
 from mqvpn.dataplane.recovery cimport recovery_give_up, recovery_pto, recovery_restart
 from mqvpn.dataplane.resequence cimport spread_clear
 from mqvpn.dataplane.state cimport *
@@ -29,64 +30,6 @@ PathStats = namedtuple(
     " acked lost usable suspect pacing_rate spurious ecn congestion_marks")
 
 
-cdef prefix_t* prefixes_from_python(object prefixes) except? NULL:
-    """(packed address, length) pairs as 128-bit prefixes, IPv4 mapped; NULL when there are none."""
-    cdef prefix_t* out = NULL
-    cdef int i
-    if not prefixes:
-        return NULL
-    out = <prefix_t*>calloc(len(prefixes), sizeof(prefix_t))
-    if out == NULL:
-        raise MemoryError
-    for i, (address, length) in enumerate(prefixes):
-        mapped = bytes(10) + b"\xff\xff" + address if len(address) == 4 else address
-        memcpy(out[i].ip, <char*><bytes>mapped, 16)
-        out[i].length = length + (96 if len(address) == 4 else 0)
-    return out
-
-
-cdef int enlist(core_t* core, conn_t* conn, uint32_t first) except -1:
-    """Give the connection a free ID, not one that was just given up: events may still name it."""
-    cdef uint32_t i, capacity = core.conn_capacity
-    cdef conn_t** conns
-    cdef double* deadlines
-    for i in range(capacity):
-        if core.conns[(first + i) % capacity] == NULL:
-            conn.id = (first + i) % capacity
-            core.conns[conn.id] = conn
-            core.deadlines[conn.id] = 0.0
-            return 0
-    conns = <conn_t**>realloc(core.conns, (capacity * 2 or 8) * sizeof(conn_t*))
-    if conns == NULL:
-        raise MemoryError
-    core.conns = conns
-    deadlines = <double*>realloc(core.deadlines, (capacity * 2 or 8) * sizeof(double))
-    if deadlines == NULL:
-        raise MemoryError
-    core.deadlines = deadlines
-    core.conn_capacity = capacity * 2 or 8
-    for i in range(capacity, core.conn_capacity):
-        core.conns[i] = NULL
-        core.deadlines[i] = 0.0
-    return enlist(core, conn, capacity)
-
-
-cdef void unlink_ready(core_t* core, conn_t* conn) noexcept:
-    cdef conn_t* previous = NULL
-    cdef conn_t* at = core.ready_first
-    while at != NULL and at != conn:
-        previous = at
-        at = at.ready_next
-    if at == NULL:
-        return
-    if previous == NULL:
-        core.ready_first = conn.ready_next
-    else:
-        previous.ready_next = conn.ready_next
-    if core.ready_last == conn:
-        core.ready_last = previous
-
-
 @cython.no_gc_clear             # __dealloc__ needs the engine, in whatever order a cycle is collected
 cdef class Connection:
     def __cinit__(self, Engine engine, *, bint is_client):
@@ -99,13 +42,13 @@ cdef class Connection:
         self.conn.multipath = True
         self.conn.ack_delay_exponent = 3
         self.conn.peer_ack_delay = 0.025
+        self.conn.peer_datagram = 65535
+        self.conn.path_limit = 0xffffffff
         self.conn.scheduler = WLB
-        try:
-            enlist(&engine.core, self.conn, engine.next_id)
-        except MemoryError:
+        if conn_enlist(&engine.core, self.conn, engine.next_id) != 0:
             free(self.conn)
             self.conn = NULL
-            raise
+            raise MemoryError
         engine.next_id = self.conn.id + 1
         engine.core.seed = engine.core.seed * <uint64_t>6364136223846793005 + <uint64_t>1442695040888963407
         self.conn.seed = engine.core.seed
@@ -151,6 +94,21 @@ cdef class Connection:
             raise ValueError("the next keys are not installed")
         conn.send_generation = generation
 
+    def drop_keys(self, int64_t generation):
+        cdef keys_t* keys = &self.live().receive_keys[generation % 3]
+        if generation < self.conn.receive_generation and keys.generation == generation:
+            keys_clear(keys)
+
+    def keys_confirmed(self):
+        return conn_keys_confirmed(self.live())
+
+    def set_aead_limits(self, uint64_t sealed, uint64_t forged):
+        self.live().seal_limit = sealed
+        self.conn.forge_limit = forged
+
+    def aead_counts(self):
+        return (self.live().sealed, self.conn.forged)
+
     def set_peer(self, uint32_t ack_delay_exponent, double max_ack_delay, uint32_t max_datagram_frame_size,
                  uint32_t max_udp_payload):
         cdef conn_t* conn = self.live()
@@ -166,6 +124,9 @@ cdef class Connection:
     def set_multipath(self, bint enabled):
         self.live().multipath = enabled
 
+    def set_path_limit(self, uint32_t path_id):
+        self.live().path_limit = path_id
+
     def set_reset_tokens(self, tokens):
         cdef conn_t* conn = self.live()
         cdef uint8_t* copy = <uint8_t*>calloc(len(tokens) or 1, 16)
@@ -178,10 +139,10 @@ cdef class Connection:
         conn.reset_tokens = copy
         conn.reset_count = len(tokens)
 
-    def add_cid(self, bytes cid, uint32_t path_id):
+    def add_cid(self, bytes cid, uint32_t path_id, uint32_t sequence=0):
         if len(cid) != CID_BYTES:
             raise ValueError(f"connection IDs of ours have {CID_BYTES} bytes")
-        cdef int failed = cid_add(&self.engine.core, <const uint8_t*><char*>cid, self.live(), path_id)
+        cdef int failed = cid_add(&self.engine.core, <const uint8_t*><char*>cid, self.live(), path_id, sequence)
         if failed < 0:
             raise MemoryError
         if failed:
@@ -229,12 +190,19 @@ cdef class Connection:
         memcpy(path.dcid, <char*>dcid, len(dcid))
         path.dcid_length = <uint8_t>len(dcid)
 
-    def set_address(self, uint32_t path_id, int socket, remote, local, *, bint reset):
+    def set_address(self, uint32_t path_id, int socket, remote, local):
         cdef path_t* path = self.path_of(path_id)
+        cdef endpoint_t told = path.told
         self.place_path(path, socket, remote, local)
-        if reset:
-            recovery_restart(&path.sent, path.mtu)
-            ecn_reset(&path.ecn, path.sent.next)
+        path.address_sent = path.address_received = 0
+        if memcmp(&told, &path.remote, sizeof(endpoint_t)) == 0:
+            path.address_received = path.told_bytes
+        conn_ready(&self.engine.core, self.conn)
+
+    def restart_path(self, uint32_t path_id):
+        cdef path_t* path = self.path_of(path_id)
+        recovery_restart(&path.sent, path.mtu)
+        ecn_reset(&path.ecn, path.sent.next)
         conn_ready(&self.engine.core, self.conn)
 
     def abandon_path(self, uint32_t path_id):
@@ -252,8 +220,9 @@ cdef class Connection:
     def forget_path(self, uint32_t path_id):
         path_remove(self.live(), path_id)
 
-    def bind(self, int64_t quarter_stream_id):
+    def bind(self, int64_t quarter_stream_id, *, bint capsules=False):
         cdef conn_t* conn = self.live()
+        conn.capsules = capsules
         conn.quarter_stream = quarter_stream_id
         conn.prefix[0] = 0x30
         conn.prefix_length = 1 + put_varint(conn.prefix + 1, quarter_stream_id)
@@ -294,22 +263,37 @@ cdef class Connection:
                 raise MemoryError
         return 0
 
-    def send(self, bytes frames, int64_t path_id=ANY, uint32_t token=0, uint16_t pad_to=0):
-        self.enqueue(frames, path_id, token, pad_to, False)
+    def set_capsule_room(self, int64_t room):
+        self.live().capsule_room = room
+        if self.conn.queue.first != NULL:
+            conn_ready(&self.engine.core, self.conn)
+
+    def accept_packet(self, bytes packet, double now):
+        cdef conn_t* conn = self.live()
+        if not packet_allowed(&self.engine.core, conn, <const uint8_t*><char*>packet, <uint32_t>len(packet), now):
+            return False
+        conn.ip_received += 1
+        conn.ip_received_bytes += len(packet)
+        return True
+
+    def send(self, bytes frames, int64_t path_id=ANY, uint32_t token=0, uint16_t pad_to=0, bint mtu_probe=False):
+        self.enqueue(frames, path_id, token, pad_to)
+        self.conn.control_tail.mtu_probe = mtu_probe
 
     def close_now(self, bytes frames, int64_t path_id=ANY):
         self.live().closed = True
         queue_clear(&self.conn.queue)
         if frames:
-            self.enqueue(frames, path_id, 0, 0, True)
+            self.enqueue(frames, path_id, 0, 0)
+            self.conn.control_tail.closing = True
 
-    cdef int enqueue(self, bytes frames, int64_t path_id, uint32_t token, uint16_t pad_to, bint closing) except -1:
+    cdef int enqueue(self, bytes frames, int64_t path_id, uint32_t token, uint16_t pad_to) except -1:
         cdef conn_t* conn = self.live()
         cdef control_t* item = <control_t*>malloc(sizeof(control_t) + len(frames))
         if item == NULL:
             raise MemoryError
         memset(item, 0, sizeof(control_t))
-        item.path_id, item.token, item.pad_to, item.closing = path_id, token, pad_to, closing
+        item.path_id, item.token, item.pad_to = path_id, token, pad_to
         item.length = <uint16_t>len(frames)
         memcpy(<uint8_t*>item + sizeof(control_t), <char*>frames, len(frames))
         if conn.control_head == NULL:
@@ -387,7 +371,7 @@ cdef class Connection:
         self.conn = NULL
         cid_remove_all(core, conn)
         route_remove_all(core, conn)
-        unlink_ready(core, conn)
+        conn_unlink(core, conn)
         if core.default_conn == conn:
             core.default_conn = NULL
         core.conns[conn.id] = NULL

@@ -50,6 +50,9 @@ cdef enum event_kind:               # engine.pyi says what follows each
     EVENT_TOO_BIG = 13
     EVENT_UNREACHABLE = 14
     EVENT_RESET = 15
+    EVENT_LARGE_LOST = 16
+    EVENT_KEY_LIMIT = 17
+    EVENT_PACKET = 18
 
 cdef enum scheduler_kind:
     MINRTT = 0
@@ -62,6 +65,7 @@ cdef struct control_t:              # the frames of one packet, from Python
     uint16_t pad_to                 # UDP payload to fill with PADDING; 0: none
     uint16_t length
     uint8_t closing                 # CONNECTION_CLOSE: sent even though the connection is closed
+    uint8_t mtu_probe               # its loss says nothing about congestion
 
 cdef struct path_t:
     uint32_t id
@@ -77,12 +81,17 @@ cdef struct path_t:
     endpoint_t remote
     endpoint_t local
     endpoint_t told                 # the last other remote address told by PATH_ADDRESS
+    uint64_t told_bytes             # received from there
+    uint64_t address_sent           # bytes, since the path has its address: the anti-amplification limit
+    uint64_t address_received
     uint16_t mtu                    # UDP payload bytes of a full packet
     recovery_t sent
     ecn_t ecn
     ranges_t received
     int64_t generation              # newest key generation received, and the first number that used it
     uint64_t generation_first
+    int64_t sealed_generation       # newest key generation sent with, and the first number that used it
+    uint64_t sealed_first
     uint32_t unacked                # ack-eliciting packets received since the last PATH_ACK
     double newest_at                # when the largest number was received
     double ack_at                   # when a PATH_ACK is due; 0: none
@@ -129,10 +138,16 @@ cdef struct conn_t:
     int64_t receive_generation
     uint64_t sealed                 # packets protected, over all paths (RFC 9001, section 6.6)
     uint64_t forged                 # packets that did not open
+    uint64_t seal_limit             # `sealed` at which KEY_LIMIT is told; 0: never
+    uint64_t forge_limit            # `forged` that ends the connection; 0: none
+    int64_t acked_generation        # newest of the peer's that we acknowledged a packet of, with keys as new
+    uint32_t path_limit             # the highest path ID that we allow
     uint32_t ack_delay_exponent
     double peer_ack_delay
     uint32_t peer_datagram, peer_payload    # its limits; 0: none told
     int64_t quarter_stream          # of the bound request; -1: none
+    bint capsules                   # IP packets leave as events: the peer takes no DATAGRAM frames
+    int64_t capsule_room            # bytes of them that Python takes now
     uint8_t prefix[12]              # 0x30, quarter stream ID, Context ID 0
     uint32_t prefix_length
     queue_t queue
@@ -164,6 +179,7 @@ cdef struct cid_entry_t:
     uint64_t cid
     conn_t* conn                    # NULL: free
     uint32_t path_id
+    uint32_t sequence               # of the connection ID, on its path
 
 cdef struct route_entry_t:
     uint8_t ip[16]

@@ -5,7 +5,7 @@ The two hash tables use open addressing with linear probing; removal shifts entr
 tombstones. Connection IDs are our own random numbers.
 """
 from libc.stdint cimport uint64_t
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcmp, memcpy
 from mqvpn.dataplane.ecn cimport ecn_reset
 from mqvpn.dataplane.congestion cimport congestion_choose
@@ -14,6 +14,7 @@ from mqvpn.dataplane.state cimport PATHS, route_entry_t
 
 cdef enum:
     TABLE_FIRST = 64
+    CONNS_FIRST = 8
     FIRST_SEGMENT = 1200            # until the path's MTU is known
 
 cdef uint64_t GOLDEN = 0x9e3779b97f4a7c15
@@ -61,7 +62,8 @@ cdef int cid_grow(core_t* core) noexcept nogil:
     return 0
 
 
-cdef int cid_add(core_t* core, const uint8_t* cid, conn_t* conn, uint32_t path_id) noexcept nogil:
+cdef int cid_add(core_t* core, const uint8_t* cid, conn_t* conn, uint32_t path_id,
+                 uint32_t sequence) noexcept nogil:
     """0; 1 if the ID is taken; -1 without memory."""
     cdef uint64_t value = load_cid(cid)
     cdef uint32_t i
@@ -75,6 +77,7 @@ cdef int cid_add(core_t* core, const uint8_t* cid, conn_t* conn, uint32_t path_i
     core.cids[i].cid = value
     core.cids[i].conn = conn
     core.cids[i].path_id = path_id
+    core.cids[i].sequence = sequence
     core.cid_count += 1
     return 0
 
@@ -208,6 +211,49 @@ cdef conn_t* conn_take(core_t* core) noexcept nogil:
     return conn
 
 
+cdef int conn_enlist(core_t* core, conn_t* conn, uint32_t first) noexcept nogil:
+    """Give the connection a free ID, not one that was just given up: events may still name it. -1: no memory."""
+    cdef uint32_t i, capacity = core.conn_capacity
+    cdef conn_t** conns
+    cdef double* deadlines
+    for i in range(capacity):
+        if core.conns[(first + i) % capacity] == NULL:
+            conn.id = (first + i) % capacity
+            core.conns[conn.id] = conn
+            core.deadlines[conn.id] = 0.0
+            return 0
+    conns = <conn_t**>realloc(core.conns, (capacity * 2 if capacity else CONNS_FIRST) * sizeof(conn_t*))
+    if conns == NULL:
+        return -1
+    core.conns = conns
+    deadlines = <double*>realloc(core.deadlines, (capacity * 2 if capacity else CONNS_FIRST) * sizeof(double))
+    if deadlines == NULL:
+        return -1
+    core.deadlines = deadlines
+    core.conn_capacity = capacity * 2 if capacity else CONNS_FIRST
+    for i in range(capacity, core.conn_capacity):
+        core.conns[i] = NULL
+        core.deadlines[i] = 0.0
+    return conn_enlist(core, conn, capacity)
+
+
+cdef void conn_unlink(core_t* core, conn_t* conn) noexcept nogil:
+    """Take the connection off the list of those to serve."""
+    cdef conn_t* previous = NULL
+    cdef conn_t* at = core.ready_first
+    while at != NULL and at != conn:
+        previous = at
+        at = at.ready_next
+    if at == NULL:
+        return
+    if previous == NULL:
+        core.ready_first = conn.ready_next
+    else:
+        previous.ready_next = conn.ready_next
+    if core.ready_last == conn:
+        core.ready_last = previous
+
+
 # Paths of a connection.
 
 cdef path_t* path_find(conn_t* conn, uint32_t path_id) noexcept nogil:
@@ -250,3 +296,31 @@ cdef void path_remove(conn_t* conn, uint32_t path_id) noexcept nogil:
             free(conn.paths[i])
             conn.paths[i] = NULL
             return
+
+
+cdef prefix_t* prefixes_from_python(object prefixes) except? NULL:
+    """(packed address, length) pairs as 128-bit prefixes, IPv4 mapped; NULL when there are none."""
+    cdef prefix_t* out = NULL
+    cdef int i
+    if not prefixes:
+        return NULL
+    out = <prefix_t*>calloc(len(prefixes), sizeof(prefix_t))
+    if out == NULL:
+        raise MemoryError
+    for i, (address, length) in enumerate(prefixes):
+        mapped = bytes(10) + b"\xff\xff" + address if len(address) == 4 else address
+        memcpy(out[i].ip, <char*><bytes>mapped, 16)
+        out[i].length = length + (96 if len(address) == 4 else 0)
+    return out
+
+
+cdef bint conn_keys_confirmed(const conn_t* conn) noexcept nogil:
+    """Whether a packet that was sent with the newest keys was acknowledged."""
+    cdef const path_t* path
+    cdef int i
+    for i in range(PATHS):
+        path = conn.paths[i]
+        if path != NULL and path.sealed_generation == conn.send_generation and path.sent.acked_any and (
+                path.sent.largest_acked >= path.sealed_first):
+            return True
+    return False

@@ -28,11 +28,12 @@ cdef inline void sooner(double* deadline, double at) noexcept nogil:
 cdef double silent_at(const path_t* path) noexcept nogil:
     """When the path will have been silent for a PTO, or for another one after a doubt; 0.0: nothing is in flight."""
     cdef double pto = recovery_pto(&path.sent), at, news
-    if path.sent.flying == 0:
+    at = recovery_oldest(&path.sent) if path.sent.flying else 0.0
+    if at == 0.0:
         return 0.0
     if path.doubted_at > path.sent.last_acked:
         return path.doubted_at + pto
-    at = recovery_oldest(&path.sent) + pto
+    at += pto
     news = path.sent.last_acked + pto - path.sent.srtt
     return at if at > news else news
 

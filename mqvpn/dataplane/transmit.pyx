@@ -11,12 +11,13 @@ from libc.string cimport memcpy, memset
 from mqvpn.dataplane.congestion cimport pacing_allows, pacing_sent
 from mqvpn.dataplane.crypto cimport SAMPLE, TAG, header_masks, seal
 from mqvpn.dataplane.ecn cimport ecn_mark
-from mqvpn.dataplane.events cimport event_refused
+from mqvpn.dataplane.events cimport event_limits, event_refused
 from mqvpn.dataplane.flow cimport flow_t, queue_head, queue_pop, queue_sent
 from mqvpn.dataplane.headers cimport store16, store32
+from mqvpn.dataplane.inner cimport packets_hand_over
 from mqvpn.dataplane.packet cimport packet_t
 from mqvpn.dataplane.ranges cimport ACK_BYTES, ranges_write_ack
-from mqvpn.dataplane.recovery cimport ACK_ONLY, BULK, CONTROL_ONLY, recovery_pto, recovery_sent, sent_kind
+from mqvpn.dataplane.recovery cimport ACK_ONLY, BULK, CONTROL_ONLY, MTU_PROBE, recovery_pto, recovery_sent, sent_kind
 from mqvpn.dataplane.resequence cimport SPREAD_BYTES, SPREAD_CONTEXT
 from mqvpn.dataplane.schedule cimport *
 from mqvpn.dataplane.segment cimport segment_done, segment_length, segment_write
@@ -102,9 +103,10 @@ cdef bint commit(output_t* out, conn_t* conn, path_t* path, uint8_t* q, uint32_t
         q[1 + path.dcid_length + i] = <uint8_t>(number >> (24 - 8 * i))
     if seal(&conn.send_keys[conn.send_generation % 3], path.id, number, q, header, q + header, payload) != 0:
         return False
-    conn.sealed += 1
+    note_sealed(conn, path, number)
     path.tx_packets += 1
     path.tx_bytes += size
+    path.address_sent += size
     path.burst.length += size
     if kind != ACK_ONLY:
         pacing_sent(&path.sent.cc, size, out.now)
@@ -113,11 +115,19 @@ cdef bint commit(output_t* out, conn_t* conn, path_t* path, uint8_t* q, uint32_t
     return True
 
 
+cdef inline void note_sealed(conn_t* conn, path_t* path, uint64_t number) noexcept nogil:
+    """Count for the limits of the keys, and remember which numbers the newest keys have on this path."""
+    conn.sealed += 1
+    if path.sealed_generation != conn.send_generation:
+        path.sealed_generation = conn.send_generation
+        path.sealed_first = number
+
+
 cdef inline bint may_send(const conn_t* conn, const path_t* path, uint32_t size) noexcept nogil:
-    """Keys, an address, and the anti-amplification limit (RFC 9000, section 8.1)."""
+    """Keys, an address, and the anti-amplification limit (RFC 9000, sections 8.1 and 9.3): for each address anew."""
     if conn.send_header.cipher == NULL or not path.opened or path.abandoned:
         return False
-    return path.validated or path.tx_bytes + size <= 3 * path.rx_bytes or conn.is_client
+    return path.validated or path.address_sent + size <= 3 * path.address_received or conn.is_client
 
 
 cdef bint write_frames(output_t* out, conn_t* conn, path_t* path, const uint8_t* frames, uint32_t length,
@@ -164,6 +174,8 @@ cdef bint send_acks(output_t* out, conn_t* conn) noexcept nogil:
             return False
         path.ack_at = 0.0
         path.unacked = 0
+        if conn.send_generation >= path.generation > conn.acked_generation:
+            conn.acked_generation = path.generation
     return True
 
 
@@ -191,6 +203,12 @@ cdef uint16_t padding(const conn_t* conn, const path_t* path, const control_t* i
     return item.pad_to if may_send(conn, path, item.pad_to) else 0
 
 
+cdef inline sent_kind kind_of(const control_t* item) noexcept nogil:
+    if item.closing:
+        return ACK_ONLY
+    return MTU_PROBE if item.mtu_probe else CONTROL_ONLY
+
+
 cdef bint send_control(output_t* out, conn_t* conn) noexcept nogil:
     """What Python queued, oldest first. False: no slot is left."""
     cdef control_t** link = &conn.control_head
@@ -206,7 +224,7 @@ cdef bint send_control(output_t* out, conn_t* conn) noexcept nogil:
                 link = &item.next
                 continue
             if not write_frames(out, conn, path, <uint8_t*>item + sizeof(control_t), item.length,
-                                padding(conn, path, item), ACK_ONLY if item.closing else CONTROL_ONLY, item.token):
+                                padding(conn, path, item), kind_of(item), item.token):
                 return False
             if path.beyond:
                 path.beyond -= 1
@@ -236,7 +254,7 @@ cdef bint send_probes(output_t* out, conn_t* conn) noexcept nogil:
 # IP packets.
 
 cdef uint32_t smallest_room(const conn_t* conn, const choice_t* choice) noexcept nogil:
-    """The largest IP packet that every path in use can carry."""
+    """The largest IP packet that every path in use can carry, and the peer takes (RFC 9221, section 3)."""
     cdef uint32_t least = 65535, room
     cdef int k
     cdef const path_t* path
@@ -244,7 +262,8 @@ cdef uint32_t smallest_room(const conn_t* conn, const choice_t* choice) noexcept
         path = conn.paths[choice.slots[k]]
         room = path.mtu - header_length(path) - conn.prefix_length - TAG - (SPREAD_BYTES if conn.spread else 0)
         least = room if room < least else least
-    return least
+    room = conn.peer_datagram - conn.prefix_length if conn.peer_datagram > conn.prefix_length else 0
+    return room if room < least and not conn.capsules else least
 
 
 cdef void refuse(output_t* out, conn_t* conn, flow_t* flow, packet_t* packet, uint32_t mtu) noexcept nogil:
@@ -340,7 +359,10 @@ cdef bint serve(output_t* out, conn_t* conn) noexcept nogil:
             conn.paths[i].burst = NULL
     done = (conn.closed or send_acks(out, conn)) and send_control(out, conn)
     if done and not conn.closed:
-        done = send_probes(out, conn) and (conn.quarter_stream < 0 or send_packets(out, conn))
+        event_limits(out.core, conn)
+        if conn.capsules:
+            packets_hand_over(out.core, conn, TARGET, out.now)
+        done = send_probes(out, conn) and (conn.quarter_stream < 0 or conn.capsules or send_packets(out, conn))
     for i in range(PATHS):
         if conn.paths[i] != NULL:
             close_burst(conn, conn.paths[i])

@@ -164,6 +164,16 @@ class PeerIds:
             ids.current = min(ids.active)
         return self.in_use(path_id)
 
+    def rotate(self, path_id: int) -> int | None:
+        """Use another one instead of the one in use; return its sequence number, None: there is no other."""
+        ids = self._paths.get(path_id)
+        if ids is None or ids.current is None or len(ids.active) < 2:
+            return None
+        retired = ids.current
+        self._remove(ids, retired)
+        ids.current = min(ids.active)
+        return retired
+
     def has_any(self, path_id: int) -> bool:
         ids = self._paths.get(path_id)
         return ids is not None and bool(ids.active)

@@ -1,6 +1,7 @@
 """Our settings, translated into aioquic's; the only place that does."""
 
 import ssl
+from dataclasses import replace
 from typing import Final
 
 from mqvpn.multipath.seam import WINDOW, QuicConfiguration, QuicProtocolVersion
@@ -42,3 +43,8 @@ def quic_configuration(
     if certificate is not None:
         configuration.load_cert_chain(certificate, private_key)
     return configuration
+
+
+def with_token(configuration: QuicConfiguration, token: bytes) -> QuicConfiguration:
+    """The same for a handshake with a server that gave us `token`."""
+    return replace(configuration, token=token)

@@ -5,11 +5,9 @@ stand the paths (paths.py). Inputs: receive_long(), handle_event(), handle_timeo
 Outputs: flush(), next_event(), next_timeout(). Whatever goes wrong in them ends this connection and no other.
 """
 
-import logging
 import secrets
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from mqvpn.dataplane import engine as dataplane
@@ -17,9 +15,12 @@ from mqvpn.dataplane.engine import Engine
 from mqvpn.multipath.cids import reset_token
 from mqvpn.multipath.configuration import HANDSHAKE_DATAGRAM_SIZE
 from mqvpn.multipath.datagram import split
+from mqvpn.multipath.ending import EndingConnection
+from mqvpn.multipath.events import NewToken
 from mqvpn.multipath.frames import ControlFrames
 from mqvpn.multipath.issuance import Issuance
 from mqvpn.multipath.keys import Keys
+from mqvpn.multipath.keyupdate import KeyUpdates
 from mqvpn.multipath.lifetime import Lifetime
 from mqvpn.multipath.limits import PathLimits
 from mqvpn.multipath.outbox import Outbox
@@ -27,17 +28,15 @@ from mqvpn.multipath.parameters import PeerParameters, write_initial_max_path_id
 from mqvpn.multipath.path import Address, Endpoint, Path
 from mqvpn.multipath.paths import Paths
 from mqvpn.multipath.seam import (
-    ControlConnection,
     QuicConfiguration,
     QuicConnectionError,
     QuicFrameType,
     QuicTransportParameters,
 )
-from mqvpn.multipath.validation import INITIAL_PTO
+from mqvpn.wire.buffer import Writer
 from mqvpn.wire.frame import TransportErrorCode
 
-log = logging.getLogger(__name__)
-
+MAX_TOKEN: Final = 512  # bytes; a longer one would leave the Initial packet no room
 MAX_EARLY: Final = 16  # 1-RTT packets kept until there are keys for them
 KEEP_ALIVE: Final = 15.0  # seconds; a client sends a PING on each path after so much silence
 
@@ -48,7 +47,7 @@ class CannotOpenPath(Exception):
     """Why open_path() opened none."""
 
 
-class MultipathConnection(ControlConnection):
+class MultipathConnection(EndingConnection):
     """A QUIC connection over any number of paths."""
 
     def __init__(
@@ -72,6 +71,7 @@ class MultipathConnection(ControlConnection):
             configuration=configuration,
             original_destination_connection_id=original_destination_connection_id,
             retry_source_connection_id=retry_source_connection_id,
+            token_handler=self._handle_new_token if configuration.is_client else None,
         )
         self.engine_connection = connection = engine.connection(is_client=self.is_client)
         self.id = connection.id  # the engine's, and valid beyond the end
@@ -82,19 +82,22 @@ class MultipathConnection(ControlConnection):
         ControlFrames(self._paths, self._issuance, self._limits).install(self)
         self._issuance.add_first(self.host_cid)
         self._lifetime = Lifetime(configuration.idle_timeout)
-        self._close_sent_at = 0.0
         self._keys = Keys(connection)
+        self._key_updates = KeyUpdates(connection, self._keys)
         self._early: deque[Early] = deque(maxlen=MAX_EARLY)
         self._address: Address | None = None  # of the handshake
         self._peer = PeerParameters()
-        self._opened = self._started = False
+        self._largest = 0  # UDP payload that path 0's interface takes
+        self._started = False
         self._handlers: dict[int, Callable[..., None]] = {
             dataplane.EARLY: self._handle_early,
             dataplane.CONTROL: self.handle_frames,
             dataplane.TOKEN: self._handle_token,
             dataplane.PATH_SUSPECT: self._paths.handle_suspect,
             dataplane.PATH_ALIVE: self._paths.handle_alive,
-            dataplane.KEY_PHASE: self._keys.handle_key_phase,
+            dataplane.LARGE_LOST: self._paths.handle_large_lost,
+            dataplane.KEY_PHASE: self._key_updates.handle_key_phase,
+            dataplane.KEY_LIMIT: self._key_updates.handle_limit,
             dataplane.ERROR: self._handle_error,
             dataplane.RESET: self._handle_reset,
         }
@@ -119,25 +122,36 @@ class MultipathConnection(ControlConnection):
         """Where the handshake's packets come from and go to; None before the first."""
         return self._address
 
-    @property
-    def terminated(self) -> bool:
-        """Whether nothing is left to do: forget the connection."""
-        return self.is_terminated
-
     def inner_mtu(self) -> int:
         """Bytes of the largest IP packet that every usable path takes; 0: no path is usable."""
         return self._paths.inner_mtu()
 
     # What the application does
 
-    def connect_to(self, remote: Endpoint, socket: int, local: Endpoint | None, now: float) -> None:
-        """Client: begin the handshake on what becomes path 0."""
+    @property
+    def takes_datagrams(self) -> bool:
+        """Whether the peer offers QUIC DATAGRAM (RFC 9221, section 3)."""
+        return self._peer.max_datagram_frame_size > 0
+
+    def connect_to(
+        self, remote: Endpoint, socket: int, local: Endpoint | None, now: float, *, largest: int = 0
+    ) -> None:
+        """Client: begin the handshake on what becomes path 0.
+
+        largest: bytes of UDP payload that the interface's MTU leaves; 0: as with an MTU of 1500.
+        """
+        self._largest = largest
         self._address = Address(socket, remote, local)
         self._lifetime.begin(now)
         self.connect(remote, now)
 
-    def open_path(self, socket: int, remote: Endpoint, local: Endpoint | None, now: float) -> int:
-        """Client: open another path and return its ID; PathEstablished or PathAbandoned follows."""
+    def open_path(
+        self, socket: int, remote: Endpoint, local: Endpoint | None, now: float, *, largest: int = 0
+    ) -> int:
+        """Client: open another path and return its ID; PathEstablished or PathAbandoned follows.
+
+        largest: as for connect_to().
+        """
         self._check_may_open(remote)
         path_id = next(self._paths.unused(), None)
         if path_id is None:
@@ -146,7 +160,7 @@ class MultipathConnection(ControlConnection):
         if not self._issuance.peer.has_any(path_id):
             self._issuance.send_blocked(path_id)
             raise CannotOpenPath("the server gave no connection ID for a further path yet")
-        self._paths.open(path_id, Address(socket, remote, local), now)
+        self._paths.open(path_id, Address(socket, remote, local), now, largest)
         return path_id
 
     def _check_may_open(self, remote: Endpoint) -> None:
@@ -168,6 +182,18 @@ class MultipathConnection(ControlConnection):
     def set_path_status(self, path_id: int, backup: bool, now: float) -> None:
         """Prefer or avoid a path, in both directions; raises KeyError if there is none with this ID."""
         self._paths.set_status(path_id, backup=backup)
+
+    def send_new_token(self, token: bytes) -> None:
+        """Server: give the client a token for its next handshake (RFC 9000, section 8.1.3)."""
+        out = Writer()
+        out.varint(QuicFrameType.NEW_TOKEN)
+        out.varint(len(token))
+        out.write(token)
+        self._outbox.keep_sending(lambda: bytes(out))
+
+    def update_keys(self, now: float) -> bool:
+        """Update the packet protection keys; False: not allowed yet (RFC 9001, section 6.1)."""
+        return self._key_updates.update(now)
 
     # Input
 
@@ -211,6 +237,7 @@ class MultipathConnection(ControlConnection):
                 if handshake_at is not None and now >= handshake_at:
                     self.handle_handshake_timeout(now)
                 self._paths.handle_timeout(now)
+                self._key_updates.handle_timeout(now)
             self._advance(now)
 
     # Output
@@ -221,7 +248,7 @@ class MultipathConnection(ControlConnection):
             return None
         at = [self._lifetime.next_timeout(self.engine_connection.last_received, self._pto())]
         if not self.has_ended:
-            at += [self.handshake_timeout_at(), self._paths.next_timeout()]
+            at += [self.handshake_timeout_at(), self._paths.next_timeout(), self._key_updates.next_timeout()]
         return min((moment for moment in at if moment is not None), default=None)
 
     def flush(self, now: float) -> list[tuple[int, Endpoint, Endpoint | None, bytes]]:
@@ -300,7 +327,10 @@ class MultipathConnection(ControlConnection):
             self.release_handshake()
             if self.multipath:
                 self._limits.extend()
-            self._paths.prober.prove(self._paths.table[0])
+            self._key_updates.begin(now)
+            self._paths.mtu.begin(self._paths.table[0])
+        if self._started:
+            self._paths.mtu.advance(self._paths.table.values(), now)
 
     def _open_first(self, address: Address, now: float) -> None:
         peer = self._peer
@@ -311,14 +341,15 @@ class MultipathConnection(ControlConnection):
             peer.max_udp_payload_size,
         )
         self.engine_connection.set_multipath(self.multipath)
+        self._issuance.allow_paths(self._limits.own or 0)
         if self.is_client:
             self.engine_connection.set_keep_alive(KEEP_ALIVE)
         self._lifetime.complete(now, self.peer_idle_timeout)
         self._issuance.multipath = self.multipath
         self._issuance.peer_limit = self.peer_active_connection_id_limit
         self._issuance.peer.add_first(self.peer_connection_id, self.peer_reset_token)
-        self._paths.prober.max_udp_payload = peer.max_udp_payload_size
-        self._paths.open_first(address, min(HANDSHAKE_DATAGRAM_SIZE, peer.max_udp_payload_size))
+        self._paths.mtu.max_udp_payload = peer.max_udp_payload_size
+        self._paths.open_first(address, min(HANDSHAKE_DATAGRAM_SIZE, peer.max_udp_payload_size), self._largest)
 
     # The engine's events
 
@@ -330,7 +361,7 @@ class MultipathConnection(ControlConnection):
 
     def _handle_path_new(self, path_id: int, socket: int, remote: Endpoint, local: Endpoint | None, now: float) -> None:
         if path_id not in self._paths.table:
-            self._paths.open(path_id, Address(socket, remote, local), now)
+            self._paths.open(path_id, Address(socket, remote, local), now, self._largest)
 
     def _handle_path_address(
         self, path_id: int, socket: int, remote: Endpoint, local: Endpoint | None, now: float
@@ -343,48 +374,10 @@ class MultipathConnection(ControlConnection):
     def _handle_reset(self, now: float) -> None:
         self.end("stateless reset")
 
-    # The end
-
-    @contextmanager
-    def _guarded(self) -> Iterator[None]:
-        """Whatever is raised closes this connection, and only this one."""
-        try:
-            yield
-        except QuicConnectionError as error:
-            log.info("connection %d: closed: %s", self.id, error)
-            self.close(error.error_code, error.frame_type, error.reason_phrase)
-        except Exception:
-            log.exception("connection %d: closed after an internal error", self.id)
-            if self.close_event is not None:
-                self.end("internal error")
-            self.close(TransportErrorCode.INTERNAL_ERROR, QuicFrameType.PADDING, "internal error")
-
-    def _pto(self) -> float:
-        return self.engine_connection.largest_pto() if self._opened else INITIAL_PTO
-
-    def _send_close(self, now: float) -> list[bytes]:
-        frames = self.close_frames()
-        datagrams = self.handshake_datagrams(now)
-        if not self.has_ended:  # no packet of the peer ever came: there is nobody to tell
-            self.end("")
-        elif self._opened:
-            self.engine_connection.close_now(frames)
-            self._close_sent_at = now
-        return datagrams
-
-    def _repeat_close(self, now: float) -> None:
-        """RFC 9000, section 10.2.1: answer packets with CONNECTION_CLOSE, at a limited rate."""
-        heard = self.engine_connection.last_received > self._close_sent_at
-        if self._opened and heard and not self.is_draining:
-            self._close_sent_at = now
-            self.engine_connection.close_now(self.close_frames())
-
-    def _notice_end(self, now: float) -> None:
-        if self._lifetime.end_at is None and self.close_event is not None:
-            self._lifetime.close(now, self._pto())
-            self._events.append(self.close_event)
-            self._outbox.clear()
-            if self.is_draining:
-                self.engine_connection.close_now(b"")
-        if self.is_terminated:
-            self.engine_connection.close()
+    def _handle_new_token(self, token: bytes) -> None:
+        if not token:
+            # RFC 9000, section 19.7: "A client MUST treat receipt of a NEW_TOKEN frame with an empty Token field
+            # as a connection error of type FRAME_ENCODING_ERROR."
+            raise QuicConnectionError(TransportErrorCode.FRAME_ENCODING_ERROR, QuicFrameType.NEW_TOKEN, "empty token")
+        if len(token) <= MAX_TOKEN:
+            self._events.append(NewToken(token))

@@ -36,6 +36,13 @@ class PathAlive(QuicEvent):
 
 
 @dataclass(frozen=True)
+class NewToken(QuicEvent):
+    """The server gave a token for the next handshake with it (RFC 9000, section 8.1.3)."""
+
+    token: bytes
+
+
+@dataclass(frozen=True)
 class MtuChanged(QuicEvent):
     """Any usable path takes IP packets of `mtu` bytes now; 0: there is no usable path."""
 

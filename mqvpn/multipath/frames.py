@@ -69,7 +69,7 @@ class ControlFrames:
             case PathNewConnectionId():
                 self._take(frame, arrival.now)
             case PathRetireConnectionId():
-                self._retire(frame.path_id, frame.sequence_number)
+                self._retire(frame.path_id, frame.sequence_number, arrival)
             case PathCidsBlocked():
                 self._issuance.handle_blocked(frame, in_use=self._paths.is_used(frame.path_id))
 
@@ -93,7 +93,13 @@ class ControlFrames:
             self._paths.replace_cid(frame.path_id)
         self._paths.advance(now)
 
-    def _retire(self, path_id: int, sequence: int) -> None:
+    def _retire(self, path_id: int, sequence: int, arrival: Arrival) -> None:
+        # RFC 9000, section 19.16: it "MUST NOT refer to the Destination Connection ID field of the packet in which
+        # the frame is contained. The peer MAY treat this as a connection error of type PROTOCOL_VIOLATION."
+        if (path_id, sequence) == (arrival.path_id, arrival.sequence):
+            raise QuicConnectionError(
+                TransportErrorCode.PROTOCOL_VIOLATION, arrival.frame_type, "retires the connection ID it came to"
+            )
         self._issuance.handle_retire(path_id, sequence, in_use=self._paths.is_used(path_id))
 
     def _handle_new_connection_id(self, arrival: Arrival, source: Reader) -> None:
@@ -104,7 +110,7 @@ class ControlFrames:
     def _handle_retire_connection_id(self, arrival: Arrival, source: Reader) -> None:
         sequence = source.varint()
         if self._concerns_us(0, arrival):
-            self._retire(0, sequence)
+            self._retire(0, sequence, arrival)
 
     def _handle_challenge(self, arrival: Arrival, source: Reader) -> None:
         self._paths.handle_challenge(arrival.path_id, source.take(CHALLENGE_SIZE))

@@ -53,14 +53,18 @@ class Issuance:
     def add_first(self, cid: bytes) -> None:
         """Our connection ID of the handshake."""
         self.local.add_first(cid)
-        self._connection.add_cid(cid, 0)
+        self._connection.add_cid(cid, 0, 0)
 
     def issue(self, path_id: int, *, in_use: bool) -> None:
         """See that the peer has enough of ours for the path."""
         count = min(self.peer_limit, SPARES + in_use)
         for frame in self.local.fill(path_id, count):
-            self._connection.add_cid(frame.connection_id, path_id)
+            self._connection.add_cid(frame.connection_id, path_id, frame.sequence_number)
             self._outbox.keep_sending(partial(self._encode, frame))
+
+    def allow_paths(self, limit: int) -> None:
+        """Our limit on path IDs: what names one above it breaks the protocol."""
+        self._connection.set_path_limit(limit)
 
     def handle_retire(self, path_id: int, sequence: int, *, in_use: bool) -> None:
         """The peer will not use one of ours any more: replace it."""
@@ -88,6 +92,14 @@ class Issuance:
         for sequence in self.peer.add(frame):
             self._retire(frame.path_id, sequence)
         return was_used and self.peer.in_use(frame.path_id) is None
+
+    def rotate(self, path_id: int) -> bytes | None:
+        """Retire the connection ID that the path sends with and return another one; None: there is none."""
+        retired = self.peer.rotate(path_id)
+        if retired is None:
+            return None
+        self._retire(path_id, retired)
+        return self.peer.in_use(path_id)
 
     def drop_path(self, path_id: int) -> None:
         """The path is forgotten: packets with our connection IDs for it are strangers from now on."""

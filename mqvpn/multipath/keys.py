@@ -82,6 +82,7 @@ class Keys:
 
     def __init__(self, connection: engine.Connection) -> None:
         self._connection = connection
+        self.is_aes = True
         self._directions: dict[int, DirectionKeys] = {}
 
     @property
@@ -92,9 +93,10 @@ class Keys:
     def install(self, is_send: bool, suite: int, secret: bytes) -> None:
         """Take the traffic secret that TLS gave for a direction."""
         direction = engine.SEND if is_send else engine.RECEIVE
+        self.is_aes = suite != CipherSuite.CHACHA20_POLY1305_SHA256
         self._directions[direction] = DirectionKeys(self._connection, direction, suite, secret)
 
-    def handle_key_phase(self, generation: int, now: float) -> None:
+    def handle_key_phase(self, generation: int) -> None:
         """The engine uses `generation` from now on."""
         for keys in self._directions.values():
             keys.update(generation)

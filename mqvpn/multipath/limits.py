@@ -49,6 +49,7 @@ class PathLimits:
 
     def extend(self) -> None:
         """Issue connection IDs for every path ID that both ends allow by now (section 3.2)."""
+        self._issuance.allow_paths(self.own or 0)
         for path_id in range(self._issued_up_to + 1, self.common + 1):
             self._issuance.issue(path_id, in_use=False)
         self._issued_up_to = max(self._issued_up_to, self.common)

@@ -27,6 +27,7 @@ class Item:
     delivered: Delivered | None
     path_id: int
     pad_to: int
+    mtu_probe: bool = False
 
 
 class Outbox:
@@ -39,10 +40,18 @@ class Outbox:
         self._last_token = 0
 
     def put(
-        self, frame: bytes, delivered: Delivered | None = None, *, path_id: int = ANY_PATH, pad_to: int = 0
+        self,
+        frame: bytes,
+        delivered: Delivered | None = None,
+        *,
+        path_id: int = ANY_PATH,
+        pad_to: int = 0,
+        mtu_probe: bool = False,
     ) -> None:
-        """Queue a frame for any path, or in a packet of its own for one; pad_to: bytes of UDP payload."""
-        self._items.append(Item(frame, delivered, path_id, pad_to))
+        """Queue a frame for any path, or in a packet of its own for one; pad_to: bytes of UDP payload;
+        mtu_probe: such a packet may be too large for the path, so losing it is no sign of congestion.
+        """
+        self._items.append(Item(frame, delivered, path_id, pad_to, mtu_probe))
 
     def keep_sending(self, make: Callable[[], bytes | None]) -> None:
         """Send what make() returns until it arrives; make() is asked again after each loss, None ends it."""
@@ -105,7 +114,8 @@ class Outbox:
         frames = b"".join(item.frame for item in items)
         deliveries = [item.delivered for item in items if item.delivered is not None]
         token = self._token(deliveries) if deliveries else 0
-        self._connection.send(frames, items[0].path_id, token, items[0].pad_to)
+        first = items[0]
+        self._connection.send(frames, first.path_id, token, first.pad_to, first.mtu_probe)
 
     def _token(self, deliveries: list[Delivered]) -> int:
         self._last_token += 1

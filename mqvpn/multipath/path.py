@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from mqvpn.multipath.pathstate import LIVE, PathInput, PathState, next_state
-from mqvpn.multipath.validation import MtuProof, Validation
+from mqvpn.multipath.search import MtuSearch
+from mqvpn.multipath.validation import Validation
 
 Endpoint = tuple[str, int]  # address as text, port
 
@@ -34,8 +35,9 @@ class Path:
     status_sequence: int = 0  # of the last PATH_STATUS sent
     challenges: list[bytes] = field(default_factory=list)  # the peer's, not answered yet
     validation: Validation | None = None
-    proof: MtuProof | None = None
-    previous: Address | None = None  # the validated address that a rebound path falls back to
+    largest: int = 0  # UDP payload that the interface takes; 0: as with an MTU of 1500
+    search: MtuSearch | None = None
+    previous: Address | None = None  # the validated address that a path which moved falls back to
     suspect_since: float | None = None
     drain_at: float | None = None
 
@@ -76,4 +78,6 @@ class Path:
     def next_timeout(self) -> float | None:
         if self.state is PathState.ABANDONED:
             return self.drain_at
-        return self.validation.next_timeout() if self.validation is not None else None
+        if self.validation is not None:
+            return self.validation.next_timeout()
+        return self.search.raise_at if self.search is not None else None

@@ -5,7 +5,6 @@ never reused: one can be used from the moment our connection IDs for it exist un
 """
 
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Final
 
 from mqvpn.dataplane.engine import OVERHEAD, Connection
@@ -17,12 +16,15 @@ from mqvpn.multipath.events import (
     PathSuspect,
 )
 from mqvpn.multipath.issuance import Issuance
+from mqvpn.multipath.mtu import MtuProber
 from mqvpn.multipath.outbox import Outbox
 from mqvpn.multipath.path import Address, Path
 from mqvpn.multipath.pathstate import PathInput, PathState
 from mqvpn.multipath.probing import Prober
 from mqvpn.multipath.seam import QuicEvent
-from mqvpn.multipath.validation import INITIAL_PTO, SMALLEST_MTU
+from mqvpn.multipath.search import BASE
+from mqvpn.multipath.status import Statuses
+from mqvpn.multipath.validation import INITIAL_PTO
 from mqvpn.wire.buffer import Writer
 from mqvpn.wire.frame import PathAbandon, PathStatus, TransportErrorCode, write_frame
 
@@ -47,9 +49,10 @@ class Paths:
         self._issuance = issuance
         self._emit = emit
         self._forgotten = forgotten
-        self._peer_statuses: dict[int, PathStatus] = {}
+        self._statuses = Statuses(outbox, self._set_backup)
         self._mtu = 0
-        self.prober = Prober(outbox, self._proven, self._hopeless)
+        self.prober = Prober(outbox)
+        self.mtu = MtuProber(outbox, self._proven, self._hopeless)
         self.table: dict[int, Path] = {}
 
     # What is there
@@ -75,20 +78,19 @@ class Paths:
 
     # Opening
 
-    def open_first(self, address: Address, mtu: int) -> None:
+    def open_first(self, address: Address, mtu: int, largest: int) -> None:
         """Path 0: the handshake validated it, and its padded datagrams proved `mtu`."""
-        path = self.table[0] = Path(0, address)
+        path = self.table[0] = Path(0, address, largest=largest)
         path.apply(PathInput.HANDSHAKE)
         self._enter(path)
         self._connection.set_path(0, validated=True, usable=True)
         self._emit(PathEstablished(0))
         self._proven(path, mtu)
 
-    def open(self, path_id: int, address: Address, now: float) -> None:
-        """Begin to use an unused path ID."""
-        path = self.table[path_id] = Path(path_id, address)
-        if path_id in self._peer_statuses:
-            path.peer_backup = self._peer_statuses[path_id].backup
+    def open(self, path_id: int, address: Address, now: float, largest: int) -> None:
+        """Begin to use an unused path ID; largest: UDP payload that its interface takes, 0: not known."""
+        path = self.table[path_id] = Path(path_id, address, largest=largest)
+        self._statuses.opened(path)
         self.advance(now)
 
     def advance(self, now: float) -> None:
@@ -151,11 +153,18 @@ class Paths:
         path = self.table.get(path_id)
         if path is None or path.validation is None or not path.validation.is_answered_by(data):
             return
+        elsewhere = path.previous is not None and path.previous.remote[0] != path.remote[0]
         path.validation = path.previous = None
         self._connection.set_path(path_id, validated=True)
         if path.state is PathState.VALIDATING:
             path.apply(PathInput.RESPONSE)
-            self.prober.prove(path)
+            self.mtu.begin(path)
+        elif elsewhere:
+            # RFC 9000, section 9.4: "On confirming a peer's ownership of its new address, an endpoint MUST
+            # immediately reset the congestion controller and round-trip time estimator for the new path",
+            # "unless the only change in the peer's address is its port number".
+            self._connection.restart_path(path_id)
+            self._doubt_mtu(path)
         self.advance(now)
 
     def handle_address(self, path_id: int, address: Address, now: float) -> None:
@@ -163,17 +172,33 @@ class Paths:
         path = self.table.get(path_id)
         if path is None or not path.in_engine or not path.is_live or address == path.address:
             return
+        if address == path.previous:  # it was validated; perhaps somebody else had copied a packet
+            self._return(path)
+            return
         if path.state is not PathState.VALIDATING and path.previous is None:
             path.previous = path.address
-        self._move(path, address)
+            self._rotate(path)
         self._connection.set_path(path_id, validated=False)
+        self._move(path, address)
         self._validate(path, now)
 
+    def _rotate(self, path: Path) -> None:
+        """Go on with a fresh connection ID, so that the two addresses cannot be linked (RFC 9000, section 9.5)."""
+        cid = self._issuance.rotate(path.path_id)
+        if cid is not None:
+            self._connection.set_dcid(path.path_id, cid)
+            self.set_reset_tokens()
+
+    def _return(self, path: Path) -> None:
+        """Back to the address that worked."""
+        if path.previous is not None:
+            self._move(path, path.previous)
+            self._connection.set_path(path.path_id, validated=True)
+        path.validation = path.previous = None
+
     def _move(self, path: Path, address: Address) -> None:
-        # RFC 9000, section 9.4: congestion controller and RTT estimate may stay if only the port changed.
-        reset = address.remote[0] != path.remote[0]
         path.address = address
-        self._connection.set_address(path.path_id, address.socket, address.remote, address.local, reset=reset)
+        self._connection.set_address(path.path_id, address.socket, address.remote, address.local)
 
     def _validate(self, path: Path, now: float) -> None:
         working = [other.path_id for other in self.table.values() if other.is_usable]
@@ -182,25 +207,40 @@ class Paths:
 
     def _give_up(self, path: Path) -> None:
         """Validation failed: back to the address that worked, else the path is abandoned (section 3.1)."""
-        path.validation = None
         if path.previous is not None:
-            self._move(path, path.previous)
-            path.previous = None
-            self._connection.set_path(path.path_id, validated=True)
+            self._return(path)
         else:
+            path.validation = None
             self.abandon(path.path_id, TransportErrorCode.PATH_UNSTABLE_OR_POOR)
 
     def _proven(self, path: Path, mtu: int) -> None:
         path.mtu = mtu
         self._connection.set_path(path.path_id, mtu=mtu)
-        if path.state is PathState.PROVING and mtu >= SMALLEST_MTU:
+        if path.state is PathState.PROVING and self._fits(path):
             path.apply(PathInput.MTU_PROVEN)
             self._connection.set_path(path.path_id, usable=True)
             self._emit(PathEstablished(path.path_id))
         self._notice_mtu()
 
+    def _fits(self, path: Path) -> bool:
+        """Whether the path may carry IP packets: it does not make the MTU of all fall because its search has only
+        begun."""
+        if path.mtu < BASE:
+            return False
+        return path.mtu >= self.inner_mtu() + OVERHEAD or path.search is None or path.search.is_known
+
     def _hopeless(self, path: Path) -> None:
         self.abandon(path.path_id, TransportErrorCode.PATH_UNSTABLE_OR_POOR)
+
+    def _doubt_mtu(self, path: Path) -> None:
+        if path.search is not None:
+            path.search.doubt()
+
+    def handle_large_lost(self, path_id: int, now: float) -> None:
+        """Large packets were lost one after another, small ones were not (RFC 8899, section 4.3)."""
+        path = self.table.get(path_id)
+        if path is not None:
+            self._doubt_mtu(path)
 
     def _notice_mtu(self) -> None:
         mtu = self.inner_mtu()
@@ -211,32 +251,16 @@ class Paths:
     # Status
 
     def set_status(self, path_id: int, *, backup: bool) -> None:
-        """Ask the peer to send on this path, or only when no other works (section 3.3)."""
-        path = self.table[path_id]
-        path.backup = backup
-        self._set_backup(path)
-        path.status_sequence += 1
-        self._outbox.keep_sending(partial(self._encode_status, path, path.status_sequence))
+        """Prefer or avoid a path, in both directions; raises KeyError if there is none with this ID."""
+        self._statuses.set(self.table[path_id], backup=backup)
 
     def handle_status(self, status: PathStatus) -> None:
-        """Note what the peer prefers; an older frame that comes late changes nothing."""
-        known = self._peer_statuses.get(status.path_id)
-        if known is not None and known.sequence_number >= status.sequence_number:
-            return
-        self._peer_statuses[status.path_id] = status
-        path = self.table.get(status.path_id)
-        if path is not None and path.is_live:
-            path.peer_backup = status.backup
-            self._set_backup(path)
+        """The peer prefers or avoids a path."""
+        self._statuses.handle(status, self.table.get(status.path_id))
 
     def _set_backup(self, path: Path) -> None:
         if path.in_engine:
             self._connection.set_path(path.path_id, backup=path.backup or path.peer_backup)
-
-    def _encode_status(self, path: Path, sequence: int) -> bytes | None:
-        if not path.is_live or sequence != path.status_sequence:
-            return None
-        return encode(PathStatus(path.path_id, sequence, path.backup))
 
     def handle_suspect(self, path_id: int, now: float) -> None:
         """The engine found that a path does not answer."""
@@ -250,6 +274,7 @@ class Paths:
         path = self.table.get(path_id)
         if path is not None and path.is_live and path.is_suspect:
             path.suspect_since = None
+            self._doubt_mtu(path)
             self._emit(PathAlive(path_id))
 
     # Abandoning
@@ -272,7 +297,7 @@ class Paths:
 
     def _leave(self, path: Path, error_code: int, *, by_peer: bool) -> None:
         path.apply(PathInput.ABANDON)
-        path.validation = path.proof = None
+        path.validation = path.search = None
         self._outbox.discard(path.path_id)
         if path.in_engine:
             self._connection.abandon_path(path.path_id)
@@ -288,7 +313,7 @@ class Paths:
         if path.in_engine:
             self._connection.forget_path(path.path_id)
         self._issuance.drop_path(path.path_id)
-        self._peer_statuses.pop(path.path_id, None)
+        self._statuses.forget(path.path_id)
         del self.table[path.path_id]
         self._forgotten()
 
@@ -310,7 +335,7 @@ class Paths:
         self.advance(now)
 
 
-def encode(frame: PathAbandon | PathStatus) -> bytes:
+def encode(frame: PathAbandon) -> bytes:
     """Return the frame's bytes."""
     out = Writer()
     write_frame(out, frame)

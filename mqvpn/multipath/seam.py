@@ -10,7 +10,6 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, cast
 
@@ -38,6 +37,7 @@ from aioquic.quic.packet_builder import QuicDeliveryState
 from aioquic.quic.stream import QuicStream
 from aioquic.tls import CipherSuite
 
+from mqvpn.multipath.arrival import Arrival
 from mqvpn.multipath.standin import BuilderFull, Deliveries, FrameBuilder, SecretPair
 from mqvpn.wire.buffer import DecodeError, Reader
 from mqvpn.wire.frame import TransportErrorCode
@@ -70,15 +70,6 @@ SHARED_EPOCHS: Final[dict[frozenset[tls.Epoch], frozenset[tls.Epoch]]] = {}
 STREAM_FRAME_ROOM: Final = 32  # do not start a STREAM frame with less space: aioquic 1.2.0 could lose a FIN
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """What is known of a frame beside its fields."""
-
-    path_id: int
-    frame_type: int
-    now: float
-
-
 FrameHandler = Callable[[Arrival, Reader], None]  # with the fields behind the frame type
 
 
@@ -91,7 +82,7 @@ class ControlConnection(QuicConnection, ABC):
             limit.value = limit.sent = MAX_STREAMS
         if not self._is_client:
             self._host_cids[0].stateless_reset_token = reset_token(self.host_cid)
-        self._frames_path = 0  # of the packet whose frames are being handled
+        self._frames_path = self._frames_sequence = 0  # of the packet whose frames are being handled
         self._has_news = True  # perhaps there are control frames to send
         handlers = vars(self)["_QuicConnection__frame_handlers"]
         for number, (handler, epochs) in handlers.items():  # 43 sets for each connection otherwise
@@ -192,6 +183,11 @@ class ControlConnection(QuicConnection, ABC):
         self._has_news = True
         super().send_stream_data(stream_id, data, end_stream)
 
+    def unacknowledged(self, stream_id: int) -> int:
+        """Bytes of a stream that wait to be sent or acknowledged."""
+        stream = self._streams.get(stream_id)
+        return len(stream.sender._buffer) if stream is not None else 0
+
     def reset_stream(self, stream_id: int, error_code: int) -> None:
         self._has_news = True
         super().reset_stream(stream_id, error_code)
@@ -254,18 +250,18 @@ class ControlConnection(QuicConnection, ABC):
             start = buffer.tell()
             source = Reader(buffer.data_slice(start, buffer.capacity))
             try:
-                handler(Arrival(self._frames_path, frame_type, context.time), source)
+                handler(Arrival(self._frames_path, frame_type, context.time, self._frames_sequence), source)
             except DecodeError as error:
                 raise QuicConnectionError(TransportErrorCode.FRAME_ENCODING_ERROR, frame_type, str(error)) from error
             buffer.seek(start + source.position)
 
         vars(self)["_QuicConnection__frame_handlers"][number] = (adapter, ONE_RTT_ONLY)
 
-    def handle_frames(self, path_id: int, frames: bytes, now: float) -> None:
+    def handle_frames(self, path_id: int, frames: bytes, sequence: int, now: float) -> None:
         """Handle the frames of a 1-RTT packet; raises QuicConnectionError."""
         if self._state in END_STATES:
             return
-        self._frames_path = path_id
+        self._frames_path, self._frames_sequence = path_id, sequence
         self._has_news = True
         path = self._network_paths[0]
         context = QuicReceiveContext(tls.Epoch.ONE_RTT, self.host_cid, path, [], now, self._version)

@@ -20,6 +20,7 @@ from mqvpn.connectip.session import Session
 from mqvpn.dataplane.engine import SPREAD_BYTES, Engine
 from mqvpn.multipath import events as multipath
 from mqvpn.multipath import seam
+from mqvpn.multipath.configuration import with_token
 from mqvpn.multipath.connection import MultipathConnection
 from mqvpn.tunnel import ending, events, http3
 from mqvpn.tunnel.core import Endpoint, Tunnel
@@ -80,12 +81,21 @@ class ClientOptions:
 class ClientTunnel(Tunnel):
     """The client's side. handle_link() names the uplinks; poll() yields tunnel.events."""
 
-    def __init__(self, engine: Engine, options: ClientOptions, configuration: Any) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        options: ClientOptions,
+        configuration: Any,
+        tokens: dict[Endpoint, bytes] | None = None,
+    ) -> None:
+        """tokens: of servers by address, from earlier tunnels; new ones are left there for later tunnels."""
         super().__init__(engine)
         self.state = State.CONNECTING
         self.connection: MultipathConnection | None = None
+        self._server: Endpoint = ("", 0)  # where it leads
         self._options = options
         self._configuration = configuration
+        self._tokens = {} if tokens is None else tokens
         self._paths = ClientPaths()
         self._race = Race()
         self._http3: http3.Http3 | None = None
@@ -140,6 +150,9 @@ class ClientTunnel(Tunnel):
         elif isinstance(event, seam.ConnectionTerminated):
             self._race.lost(connection, ending.terminated(event, unanswered=False))
 
+    def _send_capsule(self, connection: MultipathConnection, stream_id: int, capsule: bytes) -> None:
+        self._send(capsule)
+
     def _connection_lost(self, connection: MultipathConnection, reason: str) -> None:
         if connection is self.connection:
             self._move(Input.END, events.Closed(reason))
@@ -149,10 +162,11 @@ class ClientTunnel(Tunnel):
     def _handshake_won(self, connection: MultipathConnection, now: float) -> None:
         self._move(Input.HANDSHAKE)
         uplink = self._race.won(connection)
+        self._tokens.pop(uplink.remote, None)  # each serves once (RFC 9000, section 8.1.3)
         for loser in self._race.attempts():
             loser.close(H3ErrorCode.H3_NO_ERROR)
             self.touch(loser)
-        self.connection = connection
+        self.connection, self._server = connection, uplink.remote
         self._http3 = http3.Http3(connection)
         self._give_up_at = now + REQUEST_TIMEOUT
         self._paths.start(connection, uplink)
@@ -166,6 +180,8 @@ class ClientTunnel(Tunnel):
             self._events.append(self._paths.handle_event(event, now))
         elif isinstance(event, multipath.MtuChanged):
             self._mtu_changed(event.mtu)
+        elif isinstance(event, multipath.NewToken):
+            self._tokens[self._server] = event.token
         elif self._http3 is not None:
             for found in self._http3.handle_event(event):
                 self._http3_event(found, now)
@@ -193,7 +209,7 @@ class ClientTunnel(Tunnel):
                     self._ask_at = now + ASK_AFTER
                 case http3.DataReceived(data=data, ended=ended):
                     for found in self._session.receive(data, ended):
-                        self._session_event(found)
+                        self._session_event(found, now)
                 case http3.StreamAborted(error_code=code):
                     self._end(ending.aborted(code))
         except Refused as refused:
@@ -201,9 +217,12 @@ class ClientTunnel(Tunnel):
         except StreamError as error:
             self._end(str(error), error.code)
 
-    def _session_event(self, event: connectip.Event) -> None:
+    def _session_event(self, event: connectip.Event, now: float) -> None:
         # Routes are not followed: a server must not be able to lead traffic past the tunnel by withdrawing them.
         match event:
+            case connectip.DatagramReceived(payload=payload):
+                if self.state is State.UP and self.connection is not None:
+                    self.capsule_received(self.connection, payload, now)
             case connectip.AddressesAssigned(addresses=assigned):
                 self._addresses(tuple(entry.prefix for entry in assigned))
             case connectip.AddressesRequested(addresses=requests):
@@ -226,7 +245,10 @@ class ClientTunnel(Tunnel):
         plane.set_congestion(self._options.congestion)
         plane.set_spread(self._spread)
         plane.set_keep_alive(self._options.keep_alive)
-        plane.bind(self._stream_id // 4)
+        capsules = self._http3 is not None and self._http3.by_capsules
+        plane.bind(self._stream_id // 4, capsules=capsules)
+        if capsules:
+            self.send_by_capsules(connection, self._stream_id)
         self.engine.set_default(plane)
         self._give_up_at = self._ask_at = None
         up = events.TunnelUp(addresses, self._inner_mtu(connection.inner_mtu()), self._paths.interface(0))
@@ -267,7 +289,9 @@ class ClientTunnel(Tunnel):
             self.remove(late)
         while (uplink := self._race.next_uplink(now)) is not None:
             connection = MultipathConnection(
-                engine=self.engine, configuration=self._configuration, max_path_id=self._options.max_path_id
+                engine=self.engine,
+                configuration=with_token(self._configuration, self._tokens.get(uplink.remote, b"")),
+                max_path_id=self._options.max_path_id,
             )
             self._race.started(connection, uplink, now)
             self.add(connection)

@@ -14,12 +14,15 @@ from typing import Any
 from mqvpn.dataplane import engine as plane
 from mqvpn.dataplane.packet import PacketBatch
 from mqvpn.multipath.connection import MultipathConnection
+from mqvpn.tunnel.capsules import compose_datagram, read_datagram
 from mqvpn.tunnel.icmp import packet_too_big, unreachable
 from mqvpn.tunnel.qlog import Recorder
 from mqvpn.wire.buffer import DecodeError, Reader
 from mqvpn.wire.http3 import H3ErrorCode
 
 log = logging.getLogger(__name__)
+
+CAPSULE_BYTES = 128 * 1024  # of packets on their way in capsules; the rest waits in the engine's queue
 
 Endpoint = tuple[str, int]
 
@@ -45,6 +48,7 @@ class Tunnel(ABC):
         self._deadlines: dict[MultipathConnection, float] = {}
         self._heap: list[tuple[float, int, MultipathConnection]] = []
         self._serial = count()
+        self._capsule_streams: dict[MultipathConnection, int] = {}  # of peers that take no DATAGRAM frames
         self._events: list[Any] = []
         self._short_headers: list[ShortHeader] = []
         self._packets: list[bytes] = []
@@ -84,7 +88,7 @@ class Tunnel(ABC):
         return kept
 
     def packets(self) -> list[bytes]:
-        """ICMP errors to be written into the TUN device."""
+        """Packets to be written into the TUN device: ICMP errors, and what came in capsules."""
         packets, self._packets = self._packets, []
         return packets
 
@@ -104,6 +108,7 @@ class Tunnel(ABC):
         """Forget a connection, here and in the engine."""
         self._touched.pop(connection, None)
         self._deadlines.pop(connection, None)
+        self._capsule_streams.pop(connection, None)
         number = self._connections.pop(connection, None)
         if number is not None:
             del self._numbers[number]
@@ -166,6 +171,8 @@ class Tunnel(ABC):
         elif kind == plane.UNREACHABLE:
             _, number, packet, reason = event
             self._unreachable(number, packet, reason, now)
+        elif kind == plane.PACKET:
+            self._packet_for_capsule(event[1], event[2])
         else:
             connection = self._numbers.get(event[1])
             if connection is not None and kind == plane.DATAGRAM:
@@ -203,6 +210,22 @@ class Tunnel(ABC):
         if packet is not None:
             self._packets.append(packet)
 
+    def send_by_capsules(self, connection: MultipathConnection, stream_id: int) -> None:
+        """The peer takes no DATAGRAM frames: IP packets go to it on the request stream (RFC 9297, section 3.5)."""
+        self._capsule_streams[connection] = stream_id
+
+    def _packet_for_capsule(self, number: int, packet: bytes) -> None:
+        connection = self._numbers.get(number)
+        stream_id = self._capsule_streams.get(connection) if connection is not None else None
+        if connection is not None and stream_id is not None:
+            self._send_capsule(connection, stream_id, compose_datagram(packet))
+
+    def capsule_received(self, connection: MultipathConnection, payload: bytes, now: float) -> None:
+        """An HTTP datagram that came in a capsule: packets pass the same checks as in DATAGRAM frames."""
+        packet = read_datagram(payload)
+        if packet is not None and connection.engine_connection.accept_packet(packet, now):
+            self._packets.append(packet)
+
     def _settle(self, now: float) -> None:
         """Hand on the events of touched connections, collect what they send, renew their timers."""
         while self._touched:
@@ -226,6 +249,10 @@ class Tunnel(ABC):
 
     def _flush(self, connection: MultipathConnection, now: float) -> None:
         self._datagrams += self.guard(connection, connection.flush, now) or ()
+        stream_id = self._capsule_streams.get(connection)
+        if stream_id is not None and not connection.terminated:
+            room = CAPSULE_BYTES - connection.unacknowledged(stream_id)
+            connection.engine_connection.set_capsule_room(room)
         at = connection.next_timeout()
         if at is None:
             self._deadlines.pop(connection, None)
@@ -244,6 +271,10 @@ class Tunnel(ABC):
     @abstractmethod
     def _quic_event(self, connection: MultipathConnection, event: Any, now: float) -> None:
         """An event of aioquic's or of multipath.events."""
+
+    @abstractmethod
+    def _send_capsule(self, connection: MultipathConnection, stream_id: int, capsule: bytes) -> None:
+        """Write a capsule on the request stream."""
 
     @abstractmethod
     def _connection_lost(self, connection: MultipathConnection, reason: str) -> None:

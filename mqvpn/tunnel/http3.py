@@ -71,9 +71,16 @@ class Http3:
 
     @property
     def connect_allowed(self) -> bool:
-        """Whether the peer takes extended CONNECT (RFC 9220) and HTTP Datagrams (RFC 9297)."""
+        """Whether the peer takes extended CONNECT (RFC 9220)."""
         settings = self._h3.received_settings or {}
-        return settings.get(Setting.ENABLE_CONNECT_PROTOCOL) == 1 and settings.get(Setting.H3_DATAGRAM) == 1
+        return settings.get(Setting.ENABLE_CONNECT_PROTOCOL) == 1
+
+    @property
+    def by_capsules(self) -> bool:
+        """Whether the peer takes HTTP Datagrams in capsules only (RFC 9297, section 2.1.1; RFC 9221, section 3)."""
+        settings = self._h3.received_settings
+        refused = settings is not None and settings.get(Setting.H3_DATAGRAM) != 1
+        return refused or not self._quic.takes_datagrams
 
     def request(self, headers: Headers) -> int:
         """Open a request stream and send its headers; returns the stream ID."""

@@ -26,6 +26,7 @@ from mqvpn.tunnel import events, http3
 from mqvpn.tunnel.core import Endpoint, Tunnel
 from mqvpn.tunnel.invariants import VERSION_1, LongHeader, version_negotiation
 from mqvpn.tunnel.retry import Retry
+from mqvpn.tunnel.token import Tokens
 from mqvpn.wire.address import AddressRange, Network, RequestedAddress
 from mqvpn.wire.http3 import H3ErrorCode
 
@@ -86,6 +87,7 @@ class ServerTunnel(Tunnel):
         self._clients: dict[MultipathConnection, Client] = {}
         self._by_cid: dict[bytes, MultipathConnection] = {}
         self._retry = Retry(options.reset_key)
+        self._tokens = Tokens()
         self._half_open: OrderedDict[MultipathConnection, float] = OrderedDict()  # and when it must be done
 
     @property
@@ -145,7 +147,8 @@ class ServerTunnel(Tunnel):
         now: float,
     ) -> None:
         original = self._retry.original(header, remote, now)
-        if original is None and len(self._half_open) >= RETRY_FROM:
+        proven = original is not None or self._tokens.covers(header.token, remote[0], now)
+        if not proven and len(self._half_open) >= RETRY_FROM:
             self._datagrams.append((socket, remote, local, self._retry.ask(header, remote, now)))
             return
         from_here = sum(self._clients[other].source == remote[0] for other in self._half_open)
@@ -178,27 +181,35 @@ class ServerTunnel(Tunnel):
         client = self._clients.get(connection)
         if client is None:
             return
-        if isinstance(event, multipath.PathEstablished) and client.http is None:
-            client.http = http3.Http3(connection)
+        if isinstance(event, multipath.PathEstablished):
+            client.http = client.http or http3.Http3(connection)
+            hosts = {path.remote[0] for path in connection.paths.values() if path.is_usable}
+            connection.send_new_token(self._tokens.issue(hosts, now))
         elif isinstance(event, seam.ConnectionTerminated):
             self._leave(client, event.reason_phrase or "the client closed the connection")
         elif client.http is not None:
             for found in client.http.handle_event(event):
-                self._http3_event(client, client.http, found)
+                self._http3_event(client, client.http, found, now)
+
+    def _send_capsule(self, connection: MultipathConnection, stream_id: int, capsule: bytes) -> None:
+        client = self._clients.get(connection)
+        if client is not None and client.http is not None and client.lease is not None:
+            client.http.data(stream_id, capsule)
+            self.touch(connection)
 
     def _connection_lost(self, connection: MultipathConnection, reason: str) -> None:
         client = self._clients.get(connection)
         if client is not None:
             self._leave(client, reason)
 
-    def _http3_event(self, client: Client, http: http3.Http3, event: http3.Event) -> None:
+    def _http3_event(self, client: Client, http: http3.Http3, event: http3.Event, now: float) -> None:
         match event:
             case http3.HeadersReceived(stream_id=stream_id, headers=headers):
                 self._request(client, http, stream_id, headers)
             case http3.DataReceived(data=data, ended=ended) if event.stream_id == client.stream_id:
                 try:
                     for found in client.session.receive(data, ended):
-                        self._session_event(client, http, found)
+                        self._session_event(client, http, found, now)
                 except StreamError as error:
                     http.reset(event.stream_id, error.code)
                     self._leave(client, str(error))
@@ -254,13 +265,18 @@ class ServerTunnel(Tunnel):
         plane.set_spread(client.spread)
         plane.allow([], [(prefix.network_address.packed, prefix.prefixlen) for prefix in client.addresses])
         if client.stream_id is not None:
-            plane.bind(client.stream_id // 4)
+            capsules = client.http is not None and client.http.by_capsules
+            plane.bind(client.stream_id // 4, capsules=capsules)
+            if capsules:
+                self.send_by_capsules(client.connection, client.stream_id)
         self._events.append(events.ClientJoined(client.number, client.user, client.addresses))
 
-    def _session_event(self, client: Client, http: http3.Http3, event: connectip.Event) -> None:
+    def _session_event(self, client: Client, http: http3.Http3, event: connectip.Event, now: float) -> None:
         if client.stream_id is None or client.lease is None:
             return
         match event:
+            case connectip.DatagramReceived(payload=payload):
+                self.capsule_received(client.connection, payload, now)
             case connectip.AddressesRequested(addresses=requests):
                 entries = client.lease.entries(_first(requests, 4), _first(requests, 6))
                 http.data(client.stream_id, client.session.assign(entries, answering=requests))

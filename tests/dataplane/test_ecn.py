@@ -153,7 +153,8 @@ def test_a_new_address_is_tested_anew() -> None:
     end.now += 0.04
     end.ack(range(10))
     assert sent(end, 2) == [0, 0]
-    end.conn.set_address(0, 0, ("198.51.100.1", 443), None, reset=True)
+    end.conn.set_address(0, 0, ("198.51.100.1", 443), None)
+    end.conn.restart_path(0)
     assert sent(end, 12) == [ECT_0] * 10 + [0] * 2
 
 
@@ -218,7 +219,8 @@ def test_the_field_travels_through_sockets(family: socket.AddressFamily, host: s
             sockets.add(number, udp.fileno(), family)
             ports.append(udp.getsockname()[1])
         end = Scripted()
-        end.conn.set_address(0, 0, (host, ports[1]), (host, ports[0]), reset=True)
+        end.conn.set_address(0, 0, (host, ports[1]), (host, ports[0]))
+        end.conn.restart_path(0)
         end.conn.send(PING, path_id=0)
         assert end.engine.transmit(end.bursts, end.now) == 1
         assert sockets.send(end.bursts) == 1

@@ -63,7 +63,7 @@ def test_control_frames_reach_python_whole_and_alone() -> None:
     frames = b"\x01" + b"\x1e" + b"\x10\x05" + bytes(3)  # PING, HANDSHAKE_DONE, MAX_DATA, PADDING
     pair.client.conn.send(frames)
     pair.run(0.5)
-    assert [event for event in pair.server.events if event[0] == e.CONTROL] == [(e.CONTROL, 0, 0, b"\x1e\x10\x05")]
+    assert [event for event in pair.server.events if event[0] == e.CONTROL] == [(e.CONTROL, 0, 0, b"\x1e\x10\x05", 0)]
 
 
 @pytest.mark.parametrize(
@@ -288,7 +288,7 @@ def test_nothing_but_the_close_is_sent_after_close_now() -> None:
     pair.run(1)
     assert pair.server.received == []
     controls = [event for event in pair.server.events if event[0] == e.CONTROL]
-    assert controls == [(e.CONTROL, 0, 0, bytes.fromhex("1d0000"))]
+    assert controls == [(e.CONTROL, 0, 0, bytes.fromhex("1d0000"), 0)]
 
 
 def test_closed_connections_leave_nothing_behind() -> None:

@@ -91,7 +91,7 @@ def test_a_new_address_is_told_once_and_adopted_on_request() -> None:
         pair.server.engine.receive_one(data, socket, moved, remote, pair.server.refs, pair.now)
     told = [event for event in pair.server.engine.events() if event[0] == e.PATH_ADDRESS]
     assert told == [(e.PATH_ADDRESS, 0, 0, 0, moved, ("192.0.2.2", 443))]
-    pair.server.conn.set_address(0, 0, moved, ("192.0.2.2", 443), reset=True)
+    pair.server.conn.set_address(0, 0, moved, ("192.0.2.2", 443))
     pair.server.engine.transmit(pair.server.bursts, pair.now + 1)
     assert {remote for _, remote, _, _ in pair.server.bursts.datagrams()} == {moved}
 

@@ -121,7 +121,8 @@ def test_nine_eighths_of_an_rtt_decide_to_the_moment() -> None:
 def test_what_was_sent_to_an_old_address_tells_nothing_of_the_new_one() -> None:
     end = ready()
     numbers = end.ping(count=9)
-    end.conn.set_address(0, 0, ("198.51.100.1", 443), CLIENT, reset=True)
+    end.conn.set_address(0, 0, ("198.51.100.1", 443), CLIENT)
+    end.conn.restart_path(0)
     window = end.conn.path(0).cwnd
     assert end.conn.path(0).in_flight == 0
     end.now += 0.5

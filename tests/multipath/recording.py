@@ -17,7 +17,9 @@ class RecordingConnection:
         self.calls: list[tuple[str, tuple[Any, ...]]] = []
         self.sent: list[tuple[bytes, int, int, int]] = []  # frames, path, token, pad_to
 
-    def send(self, frames: bytes, path_id: int = -1, token: int = 0, pad_to: int = 0) -> None:
+    def send(
+        self, frames: bytes, path_id: int = -1, token: int = 0, pad_to: int = 0, mtu_probe: bool = False
+    ) -> None:
         self.sent.append((frames, path_id, token, pad_to))
         self.space -= len(frames)
 

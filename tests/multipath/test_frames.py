@@ -38,7 +38,7 @@ def new_cid(path_id: int, sequence: int, prior: int = 0, *, cid: bytes = b"") ->
 
 def receive(quic: MultipathConnection, frames: bytes, *, path_id: int = 0, now: float = 1002.0) -> int | None:
     """Hand frames over as the engine does; return the error code that the connection closes with."""
-    quic.handle_event((CONTROL, quic.engine_connection, path_id, frames), now)
+    quic.handle_event((CONTROL, quic.engine_connection, path_id, frames, -1), now)
     return quic.close_event.error_code if quic.close_event is not None else None
 
 

@@ -36,7 +36,7 @@ def test_frames(garbage: bytes, path_id: int, to_client: bool) -> None:
     pair = Pair()
     pair.connect(0.3)
     end, quic = (pair.client, pair.c) if to_client else (pair.server, pair.s)
-    quic.handle_event((CONTROL, quic.engine_connection, path_id, garbage), pair.net.now)
+    quic.handle_event((CONTROL, quic.engine_connection, path_id, garbage, -1), pair.net.now)
     assert is_unharmed(quic)
     end.settle()
     pair.run(0.5)

@@ -1,6 +1,6 @@
-"""Challenges until one is answered, probes until a size is proven."""
+"""Challenges until one is answered."""
 
-from mqvpn.multipath.validation import INITIAL_PTO, PROOF_SIZES, PROOF_TRIES, MtuProof, Validation
+from mqvpn.multipath.validation import INITIAL_PTO, Validation
 
 
 def test_every_challenge_is_new_and_any_answer_counts() -> None:
@@ -28,21 +28,3 @@ def test_a_slow_connection_waits_longer() -> None:
     validation = Validation(0.0, pto=5.0)
     assert not validation.has_failed(14.9)
     assert validation.has_failed(15.0)
-
-
-def test_a_proven_size_ends_the_search_below_it() -> None:
-    proof = MtuProof(largest=65527)
-    assert proof.sizes() == list(PROOF_SIZES)
-    proof.proven(PROOF_SIZES[0])
-    assert not proof.retry(PROOF_SIZES[1])
-
-
-def test_lost_probes_are_repeated_a_few_times() -> None:
-    proof = MtuProof(largest=65527)
-    for size in PROOF_SIZES:
-        assert [proof.retry(size) for _ in range(PROOF_TRIES)] == [True] * (PROOF_TRIES - 1) + [False]
-    assert proof.is_hopeless()
-
-
-def test_nothing_larger_than_the_peer_takes_is_tried() -> None:
-    assert MtuProof(largest=1350).sizes() == [1350, 1331]

@@ -18,6 +18,7 @@ from mqvpn.dataplane.packet import PacketBatch, PacketRefs
 from mqvpn.dataplane.udp import Bursts, Datagrams
 from mqvpn.multipath.configuration import quic_configuration
 from mqvpn.multipath.connection import MultipathConnection
+from mqvpn.multipath.seam import CipherSuite
 from tests.sim.certificate import certificate_files
 from tests.sim.net import Endpoint, Link, Net
 
@@ -35,14 +36,19 @@ CONNECTION_EVENTS = frozenset(
         dataplane.KEY_PHASE,
         dataplane.ERROR,
         dataplane.RESET,
+        dataplane.LARGE_LOST,
+        dataplane.KEY_LIMIT,
     }
 )
 
 
-def client_configuration(**settings: Any) -> Any:
-    return quic_configuration(
+def client_configuration(*, suite: CipherSuite | None = None, **settings: Any) -> Any:
+    configuration = quic_configuration(
         is_client=True, **{"idle_timeout": 30.0, "verify": False, "server_name": "localhost"} | settings
     )
+    if suite is not None:
+        configuration.cipher_suites = [suite]
+    return configuration
 
 
 def server_configuration(**settings: Any) -> Any:

@@ -1,0 +1,128 @@
+"""Path MTU discovery between two ends (RFC 8899; RFC 9000, section 14): found, lost, found again, and kept calm."""
+
+import pytest
+
+from mqvpn.multipath.events import MtuChanged, PathSuspect
+from mqvpn.multipath.mtu import ETHERNET_V4
+from mqvpn.multipath.search import BASE, CLOSE_ENOUGH, RAISE_AFTER
+from tests.sim.net import Link
+from tests.sim.packets import udp_packet
+from tests.sim.pair import SERVER, Pair
+from tests.sim.traffic import bind
+
+OVERHEAD = 32  # around an inner packet
+
+
+def connected(link: Link, *, largest: int = 0, seed: int = 1) -> Pair:
+    pair = Pair(seed, link=link)
+    pair.c.connect_to(SERVER, 0, pair.client.addresses[0], pair.net.now, largest=largest)
+    pair.client.settle()
+    pair.run(3.0)
+    return pair
+
+
+def traffic(pair: Pair, seconds: float, size: int, interval: float = 0.01) -> int:
+    """Send packets of `size` bytes to the server; return how many arrived."""
+    pair.server.packets.clear()
+    for number in range(round(seconds / interval)):
+        pair.client.send_packets([udp_packet(number, size)])
+        pair.run(interval)
+    pair.run(0.2)
+    return len(pair.server.packets)
+
+
+@pytest.mark.parametrize("mtu", [1331, 1380, 1400, 1440, 1472, 1500])
+def test_both_ends_find_what_the_path_takes(mtu: int) -> None:
+    pair = connected(Link(mtu=mtu))
+    best = min(mtu, ETHERNET_V4)
+    for quic in (pair.c, pair.s):
+        assert best - CLOSE_ENOUGH < quic.paths[0].mtu <= best
+        assert quic.inner_mtu() == quic.paths[0].mtu - OVERHEAD
+
+
+def test_a_jumbo_interface_is_used_when_its_size_is_told() -> None:
+    pair = connected(Link(mtu=9000), largest=8972)
+    assert pair.c.inner_mtu() == 8972 - OVERHEAD
+    bind(pair)
+    assert traffic(pair, 1.0, 8972 - OVERHEAD) == 100
+
+
+def test_the_largest_size_goes_through_and_one_byte_more_does_not() -> None:
+    pair = connected(Link(mtu=1420))
+    bind(pair)
+    assert traffic(pair, 0.5, pair.c.inner_mtu()) == 50
+    assert traffic(pair, 0.5, pair.c.inner_mtu() + 1) == 0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_loss_by_chance_is_not_taken_for_a_small_mtu(seed: int) -> None:
+    pair = connected(Link(mtu=1472, loss=0.05), seed=seed)
+    pair.run(5.0)
+    assert pair.c.paths[0].mtu == 1472
+
+
+def test_lost_probes_do_not_touch_the_congestion_window() -> None:
+    pair = connected(Link(mtu=1400))
+    window = pair.c.engine_connection.path(0).cwnd
+    fresh = connected(Link(mtu=1472))
+    assert window >= fresh.c.engine_connection.path(0).cwnd - 1472
+    assert not pair.client.seen(PathSuspect) + pair.server.seen(PathSuspect)
+
+
+def test_a_larger_mtu_is_found_at_the_next_search() -> None:
+    pair = connected(Link(mtu=1400))
+    assert pair.c.paths[0].mtu == 1400
+    pair.net.links["10.0.1.1"].mtu = 1500
+    pair.run(RAISE_AFTER + 5.0)
+    assert pair.c.paths[0].mtu == pair.s.paths[0].mtu == 1472
+
+
+def test_a_black_hole_is_left_behind() -> None:
+    pair = connected(Link(mtu=1500))
+    bind(pair)
+    assert pair.c.inner_mtu() == 1472 - OVERHEAD
+    pair.net.links["10.0.1.1"].mtu = 1400
+    for number in range(300):  # large packets vanish, small ones do not
+        pair.client.send_packets([udp_packet(number, pair.c.inner_mtu()), udp_packet(number, 100)])
+        pair.run(0.01)
+    assert 1400 - CLOSE_ENOUGH < pair.c.paths[0].mtu <= 1400
+    assert traffic(pair, 0.5, pair.c.inner_mtu()) == 50
+
+
+def test_a_black_hole_is_found_with_large_packets_only() -> None:
+    pair = connected(Link(mtu=1500))
+    bind(pair)
+    pair.net.links["10.0.1.1"].mtu = 1350
+    traffic(pair, 3.0, 1440, interval=0.1)
+    assert BASE <= pair.c.paths[0].mtu <= 1350
+
+
+def test_an_outage_does_not_change_the_mtu() -> None:
+    pair = connected(Link(mtu=1500))
+    bind(pair)
+    changes = len(pair.client.seen(MtuChanged))
+    for _ in range(5):
+        pair.net.links["10.0.1.1"].is_up = False
+        traffic(pair, 1.0, 1440)
+        pair.net.links["10.0.1.1"].is_up = True
+        traffic(pair, 2.0, 1440)
+    assert pair.c.inner_mtu() == 1472 - OVERHEAD
+    assert len(pair.client.seen(MtuChanged)) == changes
+
+
+def test_a_second_path_does_not_make_the_mtu_flap() -> None:
+    pair = connected(Link(mtu=1500))
+    changes = len(pair.client.seen(MtuChanged))
+    pair.open_path("10.0.2.1", Link(mtu=1500, delay=0.05))
+    pair.run(3.0)
+    assert pair.c.paths[1].is_usable
+    assert pair.c.paths[1].mtu == 1472
+    assert len(pair.client.seen(MtuChanged)) == changes
+
+
+def test_the_inner_mtu_is_that_of_the_smallest_path() -> None:
+    pair = connected(Link(mtu=1500))
+    pair.open_path("10.0.2.1", Link(mtu=1360))
+    pair.run(3.0)
+    assert 1360 - CLOSE_ENOUGH < pair.c.inner_mtu() + OVERHEAD <= 1360
+    assert pair.client.seen(MtuChanged)[-1].mtu == pair.c.inner_mtu()
