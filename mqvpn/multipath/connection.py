@@ -89,7 +89,10 @@ class MultipathConnection(EndingConnection):
         self._peer = PeerParameters()
         self._largest = 0  # UDP payload that path 0's interface takes
         self._started = False
-        self._handlers: dict[int, Callable[..., None]] = {
+        self._handlers = self._event_handlers()
+
+    def _event_handlers(self) -> dict[int, Callable[..., None]]:
+        handlers: dict[int, Callable[..., None]] = {
             dataplane.EARLY: self._handle_early,
             dataplane.CONTROL: self.handle_frames,
             dataplane.TOKEN: self._handle_token,
@@ -102,8 +105,9 @@ class MultipathConnection(EndingConnection):
             dataplane.RESET: self._handle_reset,
         }
         if not self.is_client:  # only clients open paths, and servers do not move
-            self._handlers[dataplane.PATH_NEW] = self._handle_path_new
-            self._handlers[dataplane.PATH_ADDRESS] = self._handle_path_address
+            handlers[dataplane.PATH_NEW] = self._handle_path_new
+            handlers[dataplane.PATH_ADDRESS] = self._handle_path_address
+        return handlers
 
     # What there is
 
