@@ -105,8 +105,9 @@ cdef bint is_lost(const lane_t* lane, double now) noexcept nogil:
 
 
 cdef void advance(core_t* core, conn_t* conn, lane_t* lane, sink_t* sink, double now) noexcept nogil:
-    """Deliver all that is in order, and give up gaps that nothing can fill or that took too long."""
-    while lane.held:
+    """Deliver all that is in order, and give up gaps that nothing can fill or that took too long. What the sink has no
+    room for stays until the next batch or timeout."""
+    while lane.held and sink.count[0] < sink.capacity:
         if lane.ring[lane.expected & (WINDOW - 1)] == NULL and not is_lost(lane, now) and (
                 lane.waiting == 0.0 or now < lane.waiting):
             break
@@ -117,6 +118,8 @@ cdef void advance(core_t* core, conn_t* conn, lane_t* lane, sink_t* sink, double
         step(core, conn, lane, sink)
     if lane.held == 0:
         lane.waiting = 0.0
+    elif sink.count[0] >= sink.capacity:
+        lane.waiting = now
     elif lane.waiting == 0.0:
         lane.waiting = now + patience(conn)
 
