@@ -17,14 +17,16 @@ config     text once, then frozen dataclasses.
 daemon     asyncio: the loop that moves packets, and the two daemons' stories.
 cli        `mqvpn`, `mqvpn-server`, `mqvpn-client`.
 
-A packet out: daemon.pump reads the TUN into a batch -> Engine.from_tun: whose it is, its flow, its queue
-(FQ-CoDel) -> Engine.transmit: the scheduler picks a path, each segment is cut straight into its place behind
-`short header | DATAGRAM | quarter stream ID | context 0`, sealed there -> Sockets.send: one sendmsg a burst.
+Packets move in dataplane.mover, the compiled inner loop; daemon.pump joins it to asyncio and to the tunnel.
+
+A packet out: Tun.read fills a batch -> Engine.from_tun: whose it is, its flow, its queue (FQ-CoDel) ->
+Engine.transmit: the scheduler picks a path, each segment is cut straight into its place behind
+`short header | DATAGRAM | quarter stream ID | context`, sealed there -> Sockets.send: one sendmsg a burst.
 
 A packet in: Sockets.receive fills a batch (recvmmsg, GRO) -> Engine.receive: connection ID -> path, protection
-off in place, frames apart; IP packets are checked and go to Tun.write, which coalesces neighbours of a flow into
-super packets; all other frames become events -> multipath.connection -> tunnel.http3 -> connectip.session ->
-tunnel events -> the daemon applies them with system.
+off in place, frames apart; IP packets are checked, those of a flow that uses several paths are put back in order
+(resequence), and Tun.write coalesces neighbours of a flow into super packets; all other frames become events ->
+multipath.connection -> tunnel.http3 -> connectip.session -> tunnel events -> the daemon applies them with system.
 
 The seam: aioquic does TLS 1.3, Initial and Handshake packets, Retry, streams and HTTP/3, but never builds or opens a
 1-RTT packet. multipath.seam swaps its 1-RTT keys for a stand-in that hands the secrets to the engine, and takes
