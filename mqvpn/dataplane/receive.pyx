@@ -193,7 +193,7 @@ cdef bint note_generation(inbound_t* packet, int64_t generation) noexcept nogil:
     False: the peer may not update its keys yet."""
     cdef event_t* event
     cdef conn_t* conn = packet.conn
-    if generation > conn.receive_generation and conn.acked_generation < conn.receive_generation:
+    if generation > conn.send_generation and conn.acked_generation < conn.receive_generation:
         event_error(packet.core, conn, KEY_UPDATE_ERROR, 0, "keys updated twice without an acknowledgment between")
         return False
     if packet.path.received.count == 0:
@@ -204,6 +204,8 @@ cdef bint note_generation(inbound_t* packet, int64_t generation) noexcept nogil:
         packet.path.generation_first = packet.number
     if generation <= conn.receive_generation:
         return True
+    if conn.send_generation >= generation:          # the peer follows an update of ours
+        conn.acked_generation = generation
     conn.receive_generation = generation
     if conn.send_generation < generation and conn.send_keys[generation % 3].generation == generation:
         conn.send_generation = generation

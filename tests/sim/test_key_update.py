@@ -7,6 +7,7 @@ from mqvpn.multipath.seam import CipherSuite, ConnectionTerminated
 from mqvpn.wire.drop import Drop
 from mqvpn.wire.frame import TransportErrorCode
 from tests.sim.net import Link
+from tests.sim.packets import udp_packet
 from tests.sim.pair import Pair
 from tests.sim.traffic import bind, exchange
 
@@ -89,6 +90,19 @@ def test_both_ends_may_update_at_the_same_time() -> None:
     assert len(to_client) == len(to_server) == 300
     assert generations(pair) == (1, 1)
     assert pair.c.update_keys(pair.net.now)
+
+
+def test_the_end_that_followed_may_be_the_next_to_update() -> None:
+    """Even one that has sent nothing but acknowledgments with the new keys: it did not update twice."""
+    pair = connected()
+    assert pair.c.update_keys(pair.net.now)
+    for number in range(100):
+        pair.client.send_packets([udp_packet(number)])
+        pair.run(0.01)
+    pair.s.engine_connection.update_keys()
+    to_client, to_server = exchange(pair, 1.0)
+    assert len(to_client) == len(to_server) == 100
+    assert not closed_with(pair)
 
 
 def test_old_keys_are_forgotten_after_three_probe_timeouts() -> None:

@@ -116,7 +116,7 @@ def test_renew(measured: Measured) -> None:
     for retiring, other in ((pair.s, pair.c), (pair.c, pair.s)):
         before = other._issuance.peer.in_use(1)
         frame = retiring._issuance.local.fill(1, 4)[0]
-        retiring.engine_connection.add_cid(frame.connection_id, 1)
+        retiring.engine_connection.add_cid(frame.connection_id, 1, frame.sequence_number)
         out = Writer()
         write_frame(out, replace(frame, retire_prior_to=frame.sequence_number))
         retiring.engine_connection.send(bytes(out))
