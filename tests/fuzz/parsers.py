@@ -87,7 +87,6 @@ def packets(data: bytes) -> None:
             ip.packet_too_big(data, 1280, router),
             ip.source_refused(data, router),
             ip.no_route(data, router),
-            ip.hop_limit_exceeded(data, router),
         ):
             if answer is not None:
                 assert len(answer) <= (576 if router.version == 4 else 1280)
