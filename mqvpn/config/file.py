@@ -47,12 +47,12 @@ def read_file(path: Path) -> Written:
     text, exposed = _read_text(path)
     if text.lstrip().startswith("{"):
         entries, mode = read_json(str(path), text)
-        return Written(entries, mode, exposed)
-    return Written(read_ini(str(path), text), None, exposed)
+        return Written(entries, mode, exposed, str(path))
+    return Written(read_ini(str(path), text), None, exposed, str(path))
 
 
 def read_ini(path: str, text: str) -> tuple[Entry, ...]:
-    """The entries of an INI text; `path` is named in messages."""
+    """The entries of an INI text, also those without a value; `path` is named in messages."""
     numbered, lines = _number(path, text)
     try:
         sections = ConfigObj(numbered, interpolation=False, list_values=False, raise_errors=True)
@@ -65,7 +65,7 @@ def read_ini(path: str, text: str) -> tuple[Entry, ...]:
         for name in sections[section].scalars:
             line = lines[int(name.rpartition("@")[2])]
             entries.append(_entry(line, sections[section][name]))
-    return tuple(entry for entry in entries if entry.values)
+    return tuple(entries)
 
 
 def _read_text(path: Path) -> tuple[str, bool]:

@@ -18,13 +18,13 @@ OLD_NAMES = {"server_auth_key": "auth_key"}
 
 
 def read_json(path: str, text: str) -> tuple[tuple[Entry, ...], str | None]:
-    """The entries and the mode (None if not given). Raises ConfigError."""
+    """The entries, also those without a value, and the mode (None if not given). Raises ConfigError."""
     source = Source(path, text)
     document = _parse(source)
     mode = document.pop("mode", None)
     if mode not in (None, "client", "server"):
         raise ConfigError(f'{source.where("mode")}: write "client" or "server"')
-    return tuple(entry for entry in _entries(source, document) if entry.values), mode
+    return tuple(_entries(source, document)), mode
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from mqvpn.config.client import ClientSettings
+from mqvpn.config.dropins import join, read_all
 from mqvpn.config.errors import ConfigError
-from mqvpn.config.file import read_file
 from mqvpn.config.server import ServerSettings
 from mqvpn.config.setting import Effect, Row
-from mqvpn.config.table import CLIENT, SERVER, Entry, Written, find_name
+from mqvpn.config.table import CLIENT, SERVER, Entry, find_name
 from mqvpn.config.values import User
 
 NO_MODE = "write [Server] Address (or --server) for a client, [Interface] Listen (or --listen) for a server"
@@ -24,11 +24,12 @@ ON_ARGV = "every user of this machine can see the key in ps; write it to a file 
 def load(
     path: Path | None, overrides: Mapping[str, str | Sequence[str]] | None = None, mode: str | None = None
 ) -> ServerSettings | ClientSettings:
-    """Settings from a file (None: no file) and `overrides`, which map a setting's name to text as in INI.
+    """Settings from a file with its drop-ins (None: no file) and from `overrides`: text as in INI by a setting's name.
 
     `mode` is "client", "server" or None to find out. Raises ConfigError; lesser matters are in `.warnings`.
     """
-    written = read_file(path) if path else Written()
+    files = read_all(path) if path else ()
+    written = join(files)
     given = [_override(name, value) for name, value in (overrides or {}).items()]
     overridden = {entry.row.name for entry in given}
     entries = [entry for entry in written.entries if entry.row.name not in overridden] + given
@@ -36,8 +37,9 @@ def load(
     mode = mode or written.mode or _mode(entries, source)
     _refuse_client_file(entries, mode)
     values, warnings = _values(entries, SERVER if mode == "server" else CLIENT, mode)
-    if written.exposed and any(_holds_secret(entry) for entry in written.entries):
-        warnings.append(f"{path}: holds a key and can be read by every user; run: chmod o-rwx {path}")
+    for file in files:
+        if file.exposed and any(_holds_secret(entry) for entry in file.entries):
+            warnings.append(f"{file.source}: holds a key and can be read by every user; run: chmod o-rwx {file.source}")
     warnings += [f"{entry.where}: {ON_ARGV}" for entry in given if _holds_secret(entry)]
     return _server(values, warnings, source) if mode == "server" else _client(values, warnings, source)
 

@@ -30,11 +30,12 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What a file says, in its order. `mode`: JSON only; `exposed`: everybody may read the file."""
+    """What a file says, in its order. `mode`: JSON only; `exposed`: everybody may read the file `source`."""
 
     entries: tuple[Entry, ...] = ()
     mode: str | None = None
     exposed: bool = False
+    source: str = ""
 
 
 def find_section(name: str, where: str) -> str:

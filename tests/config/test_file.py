@@ -11,7 +11,7 @@ from mqvpn.config.file import read_file, read_ini
 
 
 def read(text: str) -> list[tuple[str, tuple[str, ...]]]:
-    return [(entry.row.name, entry.values) for entry in read_ini("c", text)]
+    return [(entry.row.name, entry.values) for entry in read_ini("c", text) if entry.values]
 
 
 def refusal(text: str) -> str:

@@ -27,6 +27,7 @@ def test_values_become_the_text_of_ini() -> None:
         ("[Server] Insecure", ("false",)),
         ("[Interface] DNS", ("1.1.1.1", "::1")),
         ("[Multipath] Path", ("eth0",)),
+        ("[Interface] Subnet6", ()),
         ("[Auth] User", ("alice:a,b#c", "bob:k:2")),
         ("[Auth] Key", ("k",)),
         ("[Reorder] Enabled", ("on",)),
