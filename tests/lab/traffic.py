@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import statistics
 import subprocess
 import sys
 import time
@@ -19,12 +20,17 @@ _ports = itertools.count(5201)
 
 @dataclass(frozen=True)
 class Ping:
-    """What `ping` said: packets sent and answered, mean round trip in ms, and its whole output."""
+    """What `ping` said: packets sent and answered, each round trip in ms, and its whole output."""
 
     sent: int
     received: int
-    rtt_ms: float
+    rtts_ms: tuple[float, ...]
     output: str
+
+    @property
+    def median_ms(self) -> float:
+        """Half of the round trips took longer: a moment in which this machine did something else does not count."""
+        return statistics.median(self.rtts_ms)
 
 
 def ping(namespace: Namespace, address: str, *, size: int = 56, count: int = 3, fragment: bool = True) -> Ping:
@@ -34,10 +40,10 @@ def ping(namespace: Namespace, address: str, *, size: int = 56, count: int = 3, 
     argv += ["-M", "do"] if not fragment else []
     output = namespace.run(*argv, address, check=False)
     totals = re.search(r"(\d+) packets transmitted, (\d+) received", output)
-    rtt = re.search(r"= [\d.]+/([\d.]+)/", output)
     if totals is None:
         raise LabError(f"ping {address}: {output}")
-    return Ping(int(totals[1]), int(totals[2]), float(rtt[1]) if rtt else float("inf"), output)
+    rtts = tuple(float(rtt) for rtt in re.findall(r" time=([\d.]+) ms", output))
+    return Ping(int(totals[1]), int(totals[2]), rtts, output)
 
 
 @dataclass(frozen=True)
