@@ -10,6 +10,7 @@ import argparse
 import logging
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,11 +54,19 @@ def _replay(options: argparse.Namespace) -> int:
 
 
 def _plain(options: argparse.Namespace) -> int:
+    from tests.fuzz import forks
     from tests.fuzz.mutate import inputs
     from tests.fuzz.targets import TARGETS, Watch, seeds
 
     watch, end = Watch(options.target, slowness=options.slowness), time.monotonic() + options.seconds
-    for data in inputs(seeds(options.target), options.seed, in_pieces=TARGETS[options.target].in_pieces):
+    rows = inputs(seeds(options.target), options.seed, in_pieces=TARGETS[options.target].in_pieces)
+    if TARGETS[options.target].is_connection:
+        count = forks.run(
+            watch, rows, partial(_one, options.target, watch), runs=options.runs, over=lambda: time.monotonic() >= end
+        )
+        print(f"fuzz: {options.target}: {count} inputs, nothing found")
+        return 0
+    for data in rows:
         _one(options.target, watch, data)
         if watch.count >= options.runs or time.monotonic() >= end:
             break

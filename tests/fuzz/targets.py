@@ -51,8 +51,7 @@ class Watch:
 
     def __call__(self, data: bytes) -> None:
         """Raises whatever the target raises, or AssertionError when the rule is broken."""
-        if isinstance(self._run, ends.Ends):
-            self._run.prepare()
+        self.prepare()
         start = time.process_time()
         self._run(data)
         taken = time.process_time() - start
@@ -60,6 +59,15 @@ class Watch:
         self.count += 1
         if self.count % SETTLED_AFTER == 0:
             self._check_growth()
+
+    def prepare(self) -> None:
+        """Make what the next input needs, if need be; not part of the measured time."""
+        if isinstance(self._run, ends.Ends):
+            self._run.prepare()
+
+    def used_up(self) -> bool:
+        """Whether the next input needs something new."""
+        return isinstance(self._run, ends.Ends) and self._run.used_up()
 
     def history(self) -> bytes:
         """All that the target was given since its state was new, as one input; empty: it keeps none."""

@@ -9,7 +9,7 @@ from itertools import islice
 
 import pytest
 
-from tests.fuzz import pieces
+from tests.fuzz import forks, pieces
 from tests.fuzz.ends import After, Before, Ends
 from tests.fuzz.mutate import inputs
 from tests.fuzz.targets import TARGETS, Watch, seeds
@@ -84,3 +84,11 @@ def test_an_exception_inside_of_the_guards_is_a_finding(monkeypatch: pytest.Monk
     monkeypatch.setattr("mqvpn.tunnel.http3.Http3.handle_event", broken)
     with pytest.raises(AssertionError, match="internal error"):
         watch(pieces.join([(4, b"\0stream data")]))
+
+
+def test_copies_take_every_input_and_report_what_they_find() -> None:
+    kept, watch = seeds("server-after"), Watch("server-after", slowness=SLOWNESS)
+    assert forks.run(watch, inputs(kept, 1, in_pieces=True), watch, runs=60, over=lambda: False) == 60
+    assert not watch.used_up()  # only copies of it were
+    with pytest.raises(AssertionError, match="child ended with 255"):
+        forks.run(watch, inputs(kept, 1, in_pieces=True), broken, runs=1, over=lambda: False)
