@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Callable
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from mqvpn.tunnel import events
 from mqvpn.tunnel.client import ClientOptions, ClientTunnel
 from mqvpn.tunnel.paths import Uplink
 from mqvpn.tunnel.server import ServerOptions, ServerTunnel
+from tests.daemon.waiting import eventually
 from tests.tunnel.pair import KEY, write_certificate
 from tests.wire.packets import ipv4
 
@@ -50,14 +50,6 @@ class End:
 
     def is_up(self) -> bool:
         return any(isinstance(event, events.TunnelUp) for event in self.events)
-
-
-async def eventually(condition: Callable[[], bool], limit: float = 5.0) -> None:
-    for _ in range(int(limit / 0.01)):
-        if condition():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("it did not happen")
 
 
 def test_a_tunnel_over_loopback(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from mqvpn.daemon.qlog import Files, Qlog
 from mqvpn.daemon.timerfd import clock
 from mqvpn.system.errors import OperationFailed
 from mqvpn.tunnel.qlog import Record, Trace
+from tests.daemon.waiting import eventually
 from tests.tunnel.pair import End, Network, is_up
 
 
@@ -162,8 +163,7 @@ def test_it_samples_and_writes_by_itself(tmp_path: Path, directory: Path) -> Non
             client.tunnel.recorder = log.recorder
             network.start(client)
             network.run(1.0)
-            await asyncio.sleep(0.3)
-            assert len(files(directory)) == 1
+            await eventually(lambda: len(files(directory)) == 1)
             client.tunnel.close(network.now)  # type: ignore[attr-defined]
             network.settle(client)
 

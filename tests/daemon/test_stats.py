@@ -10,6 +10,7 @@ import pytest
 
 from mqvpn.daemon.stats import VARIABLE, report, write
 from mqvpn.system.notify import Notifier
+from tests.daemon.waiting import eventually
 
 
 def test_write_replaces_the_file(tmp_path: Path) -> None:
@@ -33,8 +34,7 @@ def test_report_writes_again_and_again(tmp_path: Path, monkeypatch: pytest.Monke
 
     async def watch() -> None:
         task = asyncio.create_task(report(Notifier(), lambda: {"n": next(counts)}, lambda: "up"))
-        await asyncio.sleep(0.1)
+        await eventually(lambda: path.exists() and json.loads(path.read_text())["n"] >= 2)
         task.cancel()
 
     asyncio.run(watch())
-    assert json.loads(path.read_text())["n"] >= 2
