@@ -8,6 +8,7 @@ from collections.abc import Generator, Iterator
 
 import pytest
 
+from tests.lab.machine import CannotBoot, Machine, boot, join, missing_for_machines
 from tests.lab.net import Net
 
 TOOLS = ("ip", "nft", "ping", "ss", "sysctl", "iperf3", "cc")
@@ -24,12 +25,10 @@ def missing_for_netns() -> str | None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    reason = missing_for_netns()
-    if reason is None:
-        return
-    for item in items:
-        if item.get_closest_marker("netns"):
-            item.add_marker(pytest.mark.skip(reason=reason))
+    for marker, reason in (("netns", missing_for_netns()), ("machine", missing_for_netns() or missing_for_machines())):
+        for item in items:
+            if reason and item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture
@@ -37,6 +36,27 @@ def net() -> Iterator[Net]:
     """An empty test bed; what a test makes in it is gone after the test."""
     with Net() as net:
         yield net
+
+
+@pytest.fixture
+def machine(net: Net) -> Machine:
+    """A freshly booted Debian 13; mark the test `machine`."""
+    return boot_or_skip(net, "one")[0]
+
+
+@pytest.fixture
+def two_machines(net: Net) -> tuple[Machine, Machine]:
+    """Two freshly booted ones, joined by two veths: up0 and up1 of the first, dn0 and dn1 of the second; see join."""
+    first, second = boot_or_skip(net, "client", "server")
+    join(net, first, second)
+    return first, second
+
+
+def boot_or_skip(net: Net, *names: str) -> list[Machine]:
+    try:
+        return boot(net, *names)
+    except CannotBoot as error:
+        pytest.skip(f"machines cannot be booted: {error}")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -123,6 +123,10 @@ class Net:
         """Enter a context manager that is to be left when this Net closes, before its namespaces go."""
         return self._stack.enter_context(resource)
 
+    def callback(self, function: Callable[[], object]) -> None:
+        """Call the function when this Net closes, before what was made earlier goes."""
+        self._stack.callback(function)
+
     def namespace(self, name: str) -> Namespace:
         namespace = Namespace(f"{self._prefix}-{name}")
         self._stack.callback(namespace.remove)
