@@ -6,7 +6,7 @@ Who may import whom (tests/test_architecture.py enforces it)::
     wire  <-  dataplane  <-  multipath, tunnel, daemon
     wire  <-  system     <-  daemon              config  <-  daemon, cli
 
-wire       bytes <-> values: capsules, address lists, multipath frames, IP headers. Pure.
+wire       bytes <-> values: capsules, address lists, multipath frames, IP headers, certificates. Pure.
 connectip  one CONNECT-IP session: request, addresses, routes, pool. Knows no paths.
 multipath  Multipath QUIC on aioquic: the seam, paths, connection IDs, validation. Knows no IP.
 dataplane  compiled. engine: every 1-RTT packet (keys, packet numbers, acks, loss, congestion control, pacing,

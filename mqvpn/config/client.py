@@ -5,9 +5,9 @@
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from mqvpn.config.setting import Effect, plain_address, read_boolean, read_integer, setting
+from mqvpn.config.setting import Effect, plain_address, read_boolean, read_integer, read_path, setting
 from mqvpn.config.tunnel import TunnelSettings
-from mqvpn.config.values import HostPort, PathSetting, host_name
+from mqvpn.config.values import HostPort, PathSetting, host_name, read_pin
 
 
 def read_dns(text: str) -> IPv4Address | IPv6Address:
@@ -32,6 +32,15 @@ class ClientSettings(TunnelSettings):
     tls_server_name: str = setting(
         "[Server] ServerName", host_name, default="",
         flag="--tls-server-name", metavar="NAME", help="name the certificate must carry, if not HOST",
+    )
+    pins: tuple[str, ...] = setting(
+        "[Server] Pin", read_pin, default=(), limit=8,
+        flag="--pin", metavar="sha256//BASE64",
+        help="public key of the server's certificate, which then needs no CA; may be repeated",
+    )
+    ca_file: str = setting(
+        "[Server] CA", read_path, default="",
+        flag="--ca", metavar="FILE", help="trust these CA certificates, PEM, and no others",
     )
     insecure: bool = setting(
         "[Server] Insecure", read_boolean, default=False,

@@ -135,8 +135,11 @@ def _client(values: dict[str, Any], warnings: list[str], source: str) -> ClientS
     if "server_addr" not in values:
         raise ConfigError(f"{source}: [Server] Address: missing; write Address = HOST:PORT (or say --server)")
     if values.get("insecure"):
+        for name in ("pins", "ca_file"):
+            if values.get(name):
+                raise ConfigError(f"{source}: {CLIENT[name].title}: of no use with Insecure = true; remove that line")
         warnings.append(
             "[Server] Insecure: the server's certificate is not verified, so anybody on the way can read and "
-            "change all traffic; for tests only"
+            "change all traffic; for tests only: write Pin = in its place"
         )
     return ClientSettings(**values, warnings=tuple(warnings))

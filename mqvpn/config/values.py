@@ -1,4 +1,4 @@
-"""Small values of the configuration: HostPort, PathSetting, Secret, User.
+"""Small values of the configuration: HostPort, PathSetting, Secret, User, pins.
 
 Each has `read(text)`, which raises ValueError saying what to write instead; the caller adds file and line.
 A Secret never shows itself: not in repr, str, format or an error message.
@@ -9,12 +9,14 @@ import hmac
 import os
 import re
 import stat
+from base64 import b64decode, b64encode
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Self
 
 MAX_KEY = 255  # bytes; the C mqvpn's limit, so that both ends can hold every key
 MAX_NAME = 63
+PIN = "sha256//"  # as curl writes it
 DEFAULT_PORT = 443
 LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 USER_NAME = re.compile(r'[^"\\:,]+')
@@ -127,6 +129,18 @@ def interface_name(text: str) -> str:
     if not re.fullmatch(r"[!-~]{1,15}", text) or text in (".", "..") or set(text) & set("/:%,;"):
         raise ValueError("an interface name has 1 to 15 characters without blanks or any of / : % , ;")
     return text
+
+
+def read_pin(text: str) -> str:
+    """sha256//BASE64, of the server's public key (RFC 7469, section 2.4)."""
+    kind, digest = text[: len(PIN)], text[len(PIN) :]
+    try:
+        content = b64decode(digest, validate=True)
+    except ValueError:
+        content = b""
+    if kind != PIN or len(content) != hashlib.sha256().digest_size:
+        raise ValueError(f"write {PIN} and 44 characters, as mqvpn-setup pin prints them on the server")
+    return PIN + b64encode(content).decode()
 
 
 def _literal(text: str) -> IPv4Address | IPv6Address | None:

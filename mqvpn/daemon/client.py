@@ -15,6 +15,7 @@ from typing import Any
 from mqvpn.config.client import ClientSettings
 from mqvpn.daemon import exit
 from mqvpn.daemon.backoff import Backoff
+from mqvpn.daemon.ca import CAUnusable, load_ca
 from mqvpn.daemon.log import log_to_stderr
 from mqvpn.daemon.pump import Pump, gso_max_size
 from mqvpn.daemon.qlog import Qlog
@@ -54,6 +55,9 @@ def run(settings: ClientSettings) -> int:
     log_to_stderr(settings.log_level)
     try:
         return asyncio.run(_serve(settings))
+    except CAUnusable as error:
+        log.error("%s", error)
+        return exit.CONFIG
     except OperationFailed as error:
         log.error("%s", error)
         return exit.FAILED
@@ -134,6 +138,7 @@ class Client:
         recorder: Recorder | None,
     ) -> None:
         self._settings = settings
+        self._ca = load_ca(settings.ca_file)
         self._host = host
         self._notifier = notifier
         self._stop = stop
@@ -239,6 +244,8 @@ class Client:
             idle_timeout=IDLE_TIMEOUT,
             server_name=self._settings.server_name,
             verify=not self._settings.insecure,
+            ca=self._ca,
+            pins=self._settings.pins,
         )
 
     async def _wait(self, reason: str) -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Final
 
 from mqvpn.multipath.seam import WINDOW, QuicConfiguration, QuicProtocolVersion
+from mqvpn.multipath.trust import PinningConfiguration
 
 CONNECTION_ID_SIZE: Final = 8  # bytes of each connection ID of ours
 # RFC 9484, section 7.2, wants inner packets of 1280 bytes to pass. With the longest connection and stream IDs
@@ -18,17 +19,19 @@ def quic_configuration(
     idle_timeout: float,
     server_name: str | None = None,
     verify: bool = True,
-    ca_file: str | None = None,
+    ca: bytes | None = None,
+    pins: tuple[str, ...] = (),
     certificate: str | None = None,
     private_key: str | None = None,
 ) -> QuicConfiguration:
     """Translate our settings into aioquic's, the only place that does; seconds, and names of PEM files.
 
-    Raises OSError or ValueError if the certificate, its key or the CA file cannot be read.
+    ca: trust these PEM certificates only; pins: accept only a server's certificate with one of these keys (trust.py).
+    Raises OSError or ValueError if the certificate or its key cannot be read.
     """
-    configuration = QuicConfiguration(
+    configuration = PinningConfiguration(
         alpn_protocols=["h3"],
-        cafile=ca_file,
+        cadata=ca,
         connection_id_length=CONNECTION_ID_SIZE,
         idle_timeout=idle_timeout,
         is_client=is_client,
@@ -36,9 +39,10 @@ def quic_configuration(
         max_datagram_frame_size=65535,
         max_datagram_size=HANDSHAKE_DATAGRAM_SIZE,
         max_stream_data=WINDOW,
+        pins=pins,
         server_name=server_name,
         supported_versions=[QuicProtocolVersion.VERSION_1],
-        verify_mode=ssl.CERT_REQUIRED if verify else ssl.CERT_NONE,
+        verify_mode=ssl.CERT_REQUIRED if verify and (ca or not pins) else ssl.CERT_NONE,
     )
     if certificate is not None:
         configuration.load_cert_chain(certificate, private_key)

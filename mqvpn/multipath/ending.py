@@ -7,15 +7,16 @@ from contextlib import contextmanager
 from mqvpn.dataplane.engine import Connection
 from mqvpn.multipath.lifetime import Lifetime
 from mqvpn.multipath.outbox import Outbox
-from mqvpn.multipath.seam import ControlConnection, QuicConnectionError, QuicFrameType
+from mqvpn.multipath.seam import QuicConnectionError, QuicFrameType
+from mqvpn.multipath.trust import TrustingConnection
 from mqvpn.multipath.validation import INITIAL_PTO
 from mqvpn.wire.frame import TransportErrorCode
 
 log = logging.getLogger(__name__)
 
 
-class EndingConnection(ControlConnection):
-    """A ControlConnection whose CONNECTION_CLOSE frames go out in 1-RTT packets of the engine's."""
+class EndingConnection(TrustingConnection):
+    """A connection whose CONNECTION_CLOSE frames go out in 1-RTT packets of the engine's."""
 
     id: int
     engine_connection: Connection

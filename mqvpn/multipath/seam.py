@@ -43,20 +43,9 @@ from mqvpn.wire.buffer import DecodeError, Reader
 from mqvpn.wire.frame import TransportErrorCode
 
 __all__ = [
-    "Arrival",
-    "CipherSuite",
-    "ConnectionTerminated",
-    "ControlConnection",
-    "Delivered",
-    "HandshakeCompleted",
-    "QuicConfiguration",
-    "QuicConnectionError",
-    "QuicEvent",
-    "QuicFrameType",
-    "QuicLoggerTrace",
-    "QuicProtocolVersion",
-    "QuicTransportParameters",
-    "encode_quic_retry",
+    "Arrival", "CipherSuite", "ConnectionTerminated", "ControlConnection", "Delivered", "HandshakeCompleted",
+    "QuicConfiguration", "QuicConnectionError", "QuicEvent", "QuicFrameType", "QuicLoggerTrace",
+    "QuicProtocolVersion", "QuicTransportParameters", "encode_quic_retry",
 ]
 
 Delivered = Callable[[bool], None]  # called once: True when acknowledged, False when lost
@@ -99,6 +88,10 @@ class ControlConnection(QuicConnection, ABC):
     @abstractmethod
     def handle_transport_parameters(self, known: QuicTransportParameters, raw: bytes) -> None:
         """Look at the peer's transport parameters; raise QuicConnectionError to refuse them."""
+
+    @abstractmethod
+    def handle_certificate(self, der: bytes) -> None:
+        """Look at the server's certificate, before anything is sent to it; raise ValueError to refuse it."""
 
     # The state of the handshake
 
@@ -381,6 +374,17 @@ class ControlConnection(QuicConnection, ABC):
     def _initialize(self, peer_cid: bytes) -> None:
         super()._initialize(peer_cid)
         self._cryptos[tls.Epoch.ONE_RTT] = cast(Any, SecretPair(self.handle_secret))
+        if self._is_client:
+            take = self.tls._set_peer_certificate
+            vars(self.tls)["_set_peer_certificate"] = partial(self._take_certificate, take)
+
+    def _take_certificate(self, take: Callable[[tls.Certificate], None], message: tls.Certificate) -> None:
+        """That the server has the key of its certificate is proved by its next message, which TLS checks always."""
+        take(message)
+        try:
+            self.handle_certificate(message.certificates[0][0])
+        except ValueError as error:
+            raise tls.AlertBadCertificate(str(error)) from error
 
     def _serialize_transport_parameters(self) -> bytes:
         return super()._serialize_transport_parameters() + self.extra_transport_parameters()

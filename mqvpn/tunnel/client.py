@@ -148,7 +148,8 @@ class ClientTunnel(Tunnel):
             self._handshake_won(connection, now)
             self._events.append(self._paths.handle_event(event, now))
         elif isinstance(event, seam.ConnectionTerminated):
-            self._race.lost(connection, ending.terminated(event, unanswered=False))
+            failure = ending.terminated(event, unanswered=False, presented=connection.presented)
+            self._race.lost(connection, failure)
 
     def _send_capsule(self, connection: MultipathConnection, stream_id: int, capsule: bytes) -> None:
         self._send(capsule)

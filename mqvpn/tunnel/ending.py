@@ -10,11 +10,15 @@ CERTIFICATE_ALERTS = range(0x100 + 42, 0x100 + 49)
 NO_ERRORS = (0, H3ErrorCode.H3_NO_ERROR)
 
 
-def terminated(event: ConnectionTerminated, *, unanswered: bool) -> Closed:
-    """The connection is over; `unanswered`: while our request waited for its answer."""
+def terminated(event: ConnectionTerminated, *, unanswered: bool, presented: str = "") -> Closed:
+    """The connection is over; `unanswered`: while our request waited for its answer.
+
+    presented: what the server's certificate says of itself.
+    """
     code: int = event.error_code
     if code in CERTIFICATE_ALERTS:
-        return Closed(f"the server's certificate is not valid: {event.reason_phrase}", Cause.UNTRUSTED)
+        reason = f"the server's certificate is not trusted: {event.reason_phrase}"
+        return Closed(reason + (f"; the server presented {presented}" if presented else ""), Cause.UNTRUSTED)
     # The C mqvpn closes the whole connection with this code instead of sending its 403.
     if unanswered and code == H3ErrorCode.H3_FRAME_ERROR:
         return Closed("the server closed the connection instead of answering: probably the wrong key")

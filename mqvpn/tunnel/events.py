@@ -10,7 +10,7 @@ class Cause(Enum):
     """Why a tunnel is no more, as far as it matters for whether to try again."""
 
     LOST = "no answer, or the connection broke"
-    UNTRUSTED = "the server's certificate is not valid"
+    UNTRUSTED = "the server's certificate is not trusted"
     REFUSED = "the server does not accept our key"
 
 

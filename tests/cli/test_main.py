@@ -82,6 +82,13 @@ def test_client_flags(run: Run, key_file: Path, capsys: pytest.CaptureFixture[st
     ]
 
 
+def test_whom_to_trust_by_flags(run: Run) -> None:
+    pins = [f"sha256//{letter * 42}A=" for letter in "BC"]
+    _, settings = run("--server", "vpn.example.com", "--pin", pins[0], "--pin", pins[1], "--ca", "ca.pem")
+    assert isinstance(settings, ClientSettings)
+    assert (settings.pins, settings.ca_file) == (tuple(pins), "ca.pem")
+
+
 def test_server_flags(run: Run, key_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, settings = run(
         "--listen",
@@ -216,6 +223,8 @@ def test_help_names_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
         "--server",
         "--tls-server-name",
         "--insecure",
+        "--pin",
+        "--ca",
         "--cert",
         "--key",
         "--auth-key",

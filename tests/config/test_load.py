@@ -59,6 +59,7 @@ EgressAllow = fd00::/8
 [Advanced]
 RecvRateLimit = 0
 """
+PIN = "sha256//" + "5" * 42 + "4="
 CLIENT_INI = """\
 [Server]
 Address = [2001:db8::5]:443
@@ -154,8 +155,17 @@ def test_client_file_of_the_c_mqvpn(tmp_path: Path) -> None:
     assert [warning.removeprefix(str(file)) for warning in loaded.warnings] == [
         ":9: [Interface] DNS: has no effect in this version",
         "[Server] Insecure: the server's certificate is not verified, so anybody on the way can read and "
-        "change all traffic; for tests only",
+        "change all traffic; for tests only: write Pin = in its place",
     ]
+
+
+def test_whom_a_client_trusts(tmp_path: Path) -> None:
+    other = PIN.replace("55", "66")
+    loaded = load(written(tmp_path, f"[Server]\nAddress = h\nPin = {PIN}, {other}\nCA = /etc/ssl/our.pem\n"))
+    assert isinstance(loaded, ClientSettings)
+    assert (loaded.pins, loaded.ca_file, loaded.warnings) == ((PIN, other), "/etc/ssl/our.pem", ())
+    text = json.dumps({"server_addr": "h", "pins": [PIN, other], "ca_file": "c"})
+    assert load(written(tmp_path, text)) == load(None, {"server_addr": "h", "pins": [PIN, other], "ca_file": "c"})
 
 
 def test_json_files_of_the_c_mqvpn(tmp_path: Path) -> None:
@@ -237,6 +247,18 @@ def test_command_line_overrides_the_file(tmp_path: Path) -> None:
         ),
         ("[Server]\nAddress = h:0", "c:2: [Server] Address: the port after ':' is a number from 1 to 65535"),
         ("[Server]\nAddress = h\nInsecure = maybe", "c:3: [Server] Insecure: write true or false"),
+        (
+            "[Server]\nAddress = h\nInsecure = yes\nCA = /etc/ssl/our.pem",
+            "c: [Server] CA: of no use with Insecure = true; remove that line",
+        ),
+        (
+            f"[Server]\nAddress = h\nInsecure = yes\nPin = {PIN}",
+            "c: [Server] Pin: of no use with Insecure = true; remove that line",
+        ),
+        (
+            "[Server]\nAddress = h\nPin = 5a:1b",
+            "c:3: [Server] Pin: write sha256// and 44 characters, as mqvpn-setup pin prints them on the server",
+        ),
         (
             "[Server]\nAddress = h\n[Multipath]\nPath = a\nPath = b, a",
             "c:5: [Multipath] Path: the same one is given twice; keep one of them",

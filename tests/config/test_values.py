@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mqvpn.config.values import HostPort, PathSetting, Secret, User
+from mqvpn.config.values import HostPort, PathSetting, Secret, User, read_pin
 
 
 @pytest.mark.parametrize(
@@ -131,3 +131,15 @@ def test_user() -> None:
 def test_user_refuses(text: str) -> None:
     with pytest.raises(ValueError, match=r"NAME:KEY|user name|key"):
         User.read(text)
+
+
+def test_pins() -> None:
+    digest = "ZmJkNjc4NzE0ZjQ4ZjUzNzNhN2QyZjg0ZTQyMDY4YTI="
+    assert read_pin(f"sha256//{digest}") == f"sha256//{digest}"
+    assert read_pin(f"sha256//{digest[:-2]}J=") == f"sha256//{digest}", "unused bits are no difference"
+
+
+@pytest.mark.parametrize("text", ["", "sha256//", "sha256//AAAA", f"sha1//{'A' * 27}=", "A" * 43 + "=", "sha256//é"])
+def test_pins_that_are_none(text: str) -> None:
+    with pytest.raises(ValueError, match="write sha256// and 44 characters, as mqvpn-setup pin prints them"):
+        read_pin(text)

@@ -13,7 +13,6 @@ from mqvpn.multipath.lifetime import HANDSHAKE_TIMEOUT
 from mqvpn.multipath.parameters import write_initial_max_path_id
 from mqvpn.multipath.seam import ConnectionTerminated, QuicConnectionError, QuicTransportParameters
 from mqvpn.wire.frame import TransportErrorCode
-from tests.sim.certificate import certificate_files
 from tests.sim.net import Link
 from tests.sim.pair import SERVER, End, Pair
 from tests.sim.test_two_ends import bind, exchange
@@ -34,18 +33,6 @@ def test_initial_datagrams_are_padded_to_1331_and_prove_it() -> None:
         assert len(end.sent[0][2]) == 1331
     assert pair.c.inner_mtu() == pair.s.inner_mtu() == 1331 - 32
     assert pair.client.seen(MtuChanged) == [MtuChanged(1299)]
-
-
-def test_the_servers_certificate_is_checked() -> None:
-    certificate, _ = certificate_files()
-    pair = Pair(client={"verify": True, "ca_file": certificate})
-    pair.connect()
-    assert pair.c.handshake_complete
-    pair = Pair(client={"verify": True, "ca_file": certificate, "server_name": "vpn.example"})
-    pair.connect()
-    assert not pair.c.handshake_complete
-    (closed,) = pair.client.seen(ConnectionTerminated)
-    assert closed.error_code >= TransportErrorCode.CRYPTO_ERROR
 
 
 def test_a_handshake_that_nobody_answers_ends() -> None:

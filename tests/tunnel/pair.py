@@ -78,15 +78,19 @@ class Network:
         self.server = End(engine, ServerTunnel(engine, options, self.pool, configuration), SERVER)
         self.ends.append(self.server)
 
-    def client(self, links: int = 1, *, trusts: bool = True, **changes: Any) -> End:
-        """Add a client with so many interfaces: eth0, eth1 ...; it starts when start() is called."""
+    def client(self, links: int = 1, *, trusts: bool = True, pins: tuple[str, ...] = (), **changes: Any) -> End:
+        """Add a client with so many interfaces: eth0, eth1 ...; it starts when start() is called.
+
+        trusts: it takes the server's certificate for its CA.
+        """
         engine = Engine(is_server=False)
         options = ClientOptions(**{"host": "vpn.example", "port": 4433, "key": KEY, **changes})
         configuration = quic_configuration(
             is_client=True,
             idle_timeout=60.0,
             server_name="vpn.example",
-            ca_file=self.cert_file if trusts else None,
+            ca=Path(self.cert_file).read_bytes() if trusts else None,
+            pins=pins,
         )
         tunnel = ClientTunnel(engine, options, configuration)
         end = End(engine, tunnel, (f"198.51.100.{len(self.ends)}", 5000))

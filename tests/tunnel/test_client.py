@@ -12,6 +12,7 @@ from mqvpn.tunnel import events
 from mqvpn.tunnel.client import TRANSITIONS, ClientTunnel, Input, State
 from mqvpn.tunnel.paths import SILENCE_LIMIT, Uplink
 from mqvpn.tunnel.server import ServerTunnel
+from mqvpn.wire import certificate
 from mqvpn.wire.address import AssignedAddress
 from tests.tunnel.pair import SERVER, End, Network, is_up
 from tests.wire.packets import ipv4, ipv6
@@ -146,7 +147,21 @@ def test_a_certificate_nobody_vouches_for(network: Network) -> None:
     client = network.client(trusts=False)
     network.start(client)
     assert network.run_until(lambda: bool(client.of(events.Closed)), 2)
-    assert client.of(events.Closed)[0].cause is events.Cause.UNTRUSTED
+    [closed] = client.of(events.Closed)
+    assert closed.cause is events.Cause.UNTRUSTED
+    pin = certificate.pin(certificate.read_pem(Path(network.cert_file).read_bytes()))
+    said = "the server's certificate is not trusted: self-signed certificate; the server presented the key"
+    assert closed.reason.replace("self signed", "self-signed").startswith(f"{said} {pin} in a certificate for vpn.exam")
+
+
+def test_a_pin_is_enough(network: Network) -> None:
+    pin = certificate.pin(certificate.read_pem(Path(network.cert_file).read_bytes()))
+    right, wrong = network.client(trusts=False, pins=(pin,)), network.client(pins=("sha256//no",))
+    network.start(right, wrong)
+    assert network.run_until(lambda: is_up(right) and bool(wrong.of(events.Closed)), 2)
+    [closed] = wrong.of(events.Closed)
+    assert closed.cause is events.Cause.UNTRUSTED
+    assert f"its key is not the pinned one; the server presented the key {pin}" in closed.reason
 
 
 def test_a_full_server_is_no_reason_to_give_up(tmp_path: Path) -> None:
