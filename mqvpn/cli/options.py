@@ -58,12 +58,12 @@ def build_parser(prog: str, mode: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--genkey", action="store_true", help="print a fresh key, and exit")
     parser.add_argument("--version", action=PrintVersion, help="print the version, and exit")
     shared = [row for name, row in SERVER.items() if name in CLIENT]
-    _add(parser, "client and server", shared)
+    add_settings(parser, "client and server", shared)
     if mode != "server":
-        _add(parser, "client", [row for name, row in CLIENT.items() if name not in SERVER])
+        add_settings(parser, "client", [row for name, row in CLIENT.items() if name not in SERVER])
     if mode != "client":
-        _add(parser, "server", [row for name, row in SERVER.items() if name not in CLIENT])
-    inert = _add(parser, "known, but not available yet", [row for row in INERT if row.flag])
+        add_settings(parser, "server", [row for name, row in SERVER.items() if name not in CLIENT])
+    inert = add_settings(parser, "known, but not available yet", [row for row in INERT if row.flag])
     inert.add_argument("--control-port", metavar="PORT", help="port of the control interface (no effect)")
     inert.add_argument("--control-addr", metavar="ADDRESS", help="its address (no effect)")
     return parser
@@ -79,7 +79,8 @@ def overrides(arguments: argparse.Namespace) -> dict[str, str | list[str]]:
     return given
 
 
-def _add(parser: argparse.ArgumentParser, title: str, rows: Iterable[Row]) -> argparse._ArgumentGroup:
+def add_settings(parser: argparse.ArgumentParser, title: str, rows: Iterable[Row]) -> argparse._ArgumentGroup:
+    """Add a group of flags, one for each row that has one; each leaves its text under the setting's name."""
     group = parser.add_argument_group(title)
     for row in (row for row in rows if row.flag):
         if row.flag_value:

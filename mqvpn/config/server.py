@@ -45,6 +45,7 @@ class ServerSettings(TunnelSettings):
     users: tuple[User, ...] = setting(
         "[Auth] User", User.read, default=(), limit=65536, secret=True,
         flag="--user", metavar="NAME:file:/PATH", help="a user with a key of its own; may be repeated",
+        note="NAME:KEY or NAME:file:/PATH, a user with a key of its own; may be repeated",
     )
     max_clients: int = setting(
         "[Auth] MaxClients", read_integer(1, 65536), default=64,

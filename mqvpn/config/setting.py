@@ -34,6 +34,7 @@ class Row:
     key: str
     read: Callable[[str], Any]
     help: str = ""
+    note: str = ""  # what files and manuals say in place of `help`, where that speaks of the flag
     flag: str = ""
     metavar: str = ""
     flag_value: str = ""  # set for flags which take no value: what they stand for

@@ -63,6 +63,12 @@ def names(der: bytes) -> list[str]:
     return [re.sub(r"[^A-Za-z0-9.:*_/-]", "?", name)[:100] for name in found]
 
 
+def is_self_signed(der: bytes) -> bool:
+    """Whether no CA made it. Raises DecodeError."""
+    certificate = _read(der)
+    return certificate.issuer == certificate.subject
+
+
 def read_pem(text: bytes) -> bytes:
     """The DER of the first certificate in a PEM file, a server's own. Raises DecodeError."""
     try:
