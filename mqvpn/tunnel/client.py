@@ -9,6 +9,7 @@ CLOSED      for good: whoever wants another attempt makes another ClientTunnel
 import logging
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import partial
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
@@ -170,7 +171,7 @@ class ClientTunnel(Tunnel):
         self.connection, self._server = connection, uplink.remote
         self._http3 = http3.Http3(connection)
         self._give_up_at = now + REQUEST_TIMEOUT
-        self._paths.start(connection, uplink)
+        self._paths.start(connection, uplink, now)
         log.debug("handshake with %s over %s", uplink.remote, uplink.interface or "any interface")
 
     def _winner_event(self, event: Any, now: float) -> None:
@@ -296,7 +297,8 @@ class ClientTunnel(Tunnel):
             )
             self._race.started(connection, uplink, now)
             self.add(connection)
-            self.guard(connection, connection.connect_to, uplink.remote, uplink.socket, None, now)
+            connect = partial(connection.connect_to, largest=uplink.largest)
+            self.guard(connection, connect, uplink.remote, uplink.socket, None, now)
         if self._race.over:
             self._move(Input.END, self._race.failure)
 

@@ -6,7 +6,7 @@ and at once when the machine reports a change of the interface.
 """
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mqvpn.multipath.connection import CannotOpenPath, MultipathConnection
 from mqvpn.multipath.events import PathAbandoned, PathAlive, PathEstablished, PathSuspect
@@ -25,11 +25,15 @@ SILENCE_LIMIT = 15.0  # seconds without an answer on any path before a new conne
 
 @dataclass(frozen=True, slots=True)
 class Uplink:
-    """The server's address `remote` through the socket of `interface` ("": the kernel chooses)."""
+    """The server's address `remote` through the socket of `interface` ("": the kernel chooses).
+
+    largest: bytes of UDP payload that its MTU leaves, 0: not known. It is the same uplink with another MTU.
+    """
 
     interface: str
     socket: int
     remote: Endpoint
+    largest: int = field(default=0, compare=False)
 
 
 @dataclass(slots=True)
@@ -38,6 +42,7 @@ class Link:
 
     uplinks: tuple[Uplink, ...] = ()
     path_id: int | None = None
+    remote: Endpoint = ("", 0)  # of that path
     established: bool = False
     silent: bool = False
     tries: int = 0
@@ -65,17 +70,21 @@ class ClientPaths:
         most = max(map(len, ways), default=0)
         return [way[place] for place in range(most) for way in ways if place < len(way)]
 
-    def start(self, connection: MultipathConnection, first: Uplink) -> None:
+    def start(self, connection: MultipathConnection, first: Uplink, now: float) -> None:
         """`connection` is up: path 0 runs over `first`."""
         self.connection = connection
-        self.links[first.interface].path_id = 0
+        link = self.links[first.interface]
+        link.path_id, link.remote = 0, first.remote
+        self._tell_size(link, now)
 
     def handle_link(self, interface: str, uplinks: tuple[Uplink, ...], now: float) -> None:
         """What `interface` can be used for from now on; without uplinks its path is given up at once."""
         link = self.links.setdefault(interface, Link())
         link.uplinks = uplinks
         link.retry_at, link.backoff = now, FIRST_RETRY
-        if not uplinks:
+        if uplinks:
+            self._tell_size(link, now)
+        else:
             self._abandon(link, now)
 
     def interface(self, path_id: int) -> str:
@@ -127,10 +136,19 @@ class ClientPaths:
             uplink = link.uplinks[link.tries % len(link.uplinks)]
             link.tries += 1
             try:
-                link.path_id = connection.open_path(uplink.socket, uplink.remote, None, now)
+                link.path_id = connection.open_path(
+                    uplink.socket, uplink.remote, None, now, largest=uplink.largest
+                )
+                link.remote = uplink.remote
             except CannotOpenPath as error:
                 log.debug("no path over %s yet: %s", name or "any interface", error)
                 link.lost(now)
+
+    def _tell_size(self, link: Link, now: float) -> None:
+        """The MTU of the interface bounds the search for its path's."""
+        for uplink in link.uplinks:
+            if self.connection is not None and link.path_id is not None and uplink.remote == link.remote:
+                self.connection.set_largest(link.path_id, uplink.largest, now)
 
     def _abandon(self, link: Link, now: float) -> None:
         """Give up the path of an interface that is gone, unless it is the last: that one may come back."""
