@@ -8,6 +8,7 @@ from typing import Any
 from mqvpn.config.inert import INERT
 from mqvpn.config.setting import Row
 from mqvpn.config.table import CLIENT, SERVER
+from mqvpn.version import version
 
 EXAMPLES = """\
 The command line overrides the file. Whether to be a client or a server is found from what is set.
@@ -25,19 +26,13 @@ Exit status: 0 ended as asked, 1 failed, 2 wrong usage, 69 server unreachable (w
 
 
 class PrintVersion(argparse.Action):
-    """--version, which looks the version up only when asked."""
+    """--version: print it, and exit."""
 
     def __init__(self, option_strings: Sequence[str], dest: str, **more: Any) -> None:
         super().__init__(option_strings, dest, nargs=0, **more)
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
-        from importlib.metadata import PackageNotFoundError, version  # 18 ms that only --version pays
-
-        try:
-            text = version("mqvpn")
-        except PackageNotFoundError:
-            text = "(run from its source, not installed)"
-        print(f"mqvpn {text}")
+        print(f"mqvpn {version()}")
         parser.exit()
 
 

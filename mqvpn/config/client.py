@@ -72,3 +72,8 @@ class ClientSettings(TunnelSettings):
     def server_name(self) -> str:
         """The name to verify: ServerName if given, else the host of Address."""
         return self.tls_server_name or self.server_addr.host
+
+    @property
+    def name(self) -> str:
+        """What the operator calls this client: NAME of client-NAME.conf, else the TUN interface."""
+        return self.instance or self.tun_name

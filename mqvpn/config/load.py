@@ -5,6 +5,7 @@ The command line wins over the file. Whether this is a server or a client is sai
 server.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from mqvpn.config.setting import Effect, Row
 from mqvpn.config.table import CLIENT, SERVER, Entry, find_name
 from mqvpn.config.values import User
 
+INSTANCE = re.compile(r"client-([A-Za-z0-9:_.\\@-]+)\.conf")  # the characters of a unit's instance
 NO_MODE = "write [Server] Address (or --server) for a client, [Interface] Listen (or --listen) for a server"
 ON_ARGV = "every user of this machine can see the key in ps; write it to a file and give file:/PATH instead"
 
@@ -37,11 +39,17 @@ def load(
     mode = mode or written.mode or _mode(entries, source)
     _refuse_client_file(entries, mode)
     values, warnings = _values(entries, SERVER if mode == "server" else CLIENT, mode)
+    values["instance"] = _instance(path)
     for file in files:
         if file.exposed and any(_holds_secret(entry) for entry in file.entries):
             warnings.append(f"{file.source}: holds a key and can be read by every user; run: chmod o-rwx {file.source}")
     warnings += [f"{entry.where}: {ON_ARGV}" for entry in given if _holds_secret(entry)]
     return _server(values, warnings, source) if mode == "server" else _client(values, warnings, source)
+
+
+def _instance(path: Path | None) -> str:
+    match = INSTANCE.fullmatch(path.name) if path else None
+    return match[1] if match else ""
 
 
 def _override(name: str, value: str | Sequence[str]) -> Entry:

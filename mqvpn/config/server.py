@@ -51,3 +51,8 @@ class ServerSettings(TunnelSettings):
         "[Auth] MaxClients", read_integer(1, 65536), default=64,
         flag="--max-clients", metavar="N", help="how many clients may be connected at once",
     )
+
+    @property
+    def name(self) -> str:
+        """What the operator calls it."""
+        return "server"

@@ -17,7 +17,8 @@ def read_congestion(text: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TunnelSettings:
-    """Settings of both ends. `warnings` holds what the operator should be told, one line each."""
+    """Settings of both ends. `warnings` holds what the operator should be told, one line each; `instance` is the
+    NAME of the file client-NAME.conf they were read from, or empty."""
 
     tun_name: str = setting(
         "[Interface] TunName", interface_name, default="mqvpn0",
@@ -61,4 +62,10 @@ class TunnelSettings:
         flag="--init-max-path-id", metavar="N",
         help="initial_max_path_id offered to the peer; 0 leaves the choice to mqvpn",
     )
+    control_socket: str = setting(
+        "[Control] Socket", read_path, default="",
+        flag="--control-socket", metavar="PATH",
+        help="where mqvpnctl finds this daemon, none for nowhere (default /run/mqvpn/server.sock, client-NAME.sock)",
+    )
     warnings: tuple[str, ...] = ()
+    instance: str = ""

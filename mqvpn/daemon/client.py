@@ -16,7 +16,11 @@ from mqvpn.config.client import ClientSettings
 from mqvpn.daemon import exit
 from mqvpn.daemon.backoff import Backoff
 from mqvpn.daemon.ca import CAUnusable, load_ca
+from mqvpn.daemon.clientstatus import ClientStatus
+from mqvpn.daemon.control import Control
+from mqvpn.daemon.controlsocket import control_listener
 from mqvpn.daemon.log import log_to_stderr
+from mqvpn.daemon.methods import client_methods
 from mqvpn.daemon.pump import Pump, gso_max_size
 from mqvpn.daemon.qlog import Qlog
 from mqvpn.daemon.resolve import Unresolved, resolve
@@ -35,7 +39,6 @@ from mqvpn.system.notify import Notifier
 from mqvpn.system.sysctl import Sysctls
 from mqvpn.tunnel import events
 from mqvpn.tunnel.client import ClientOptions, ClientTunnel, State
-from mqvpn.tunnel.counters import client_figures, drop_figures
 from mqvpn.tunnel.qlog import Recorder
 from mqvpn.wire.address import Network
 
@@ -67,6 +70,7 @@ async def _serve(settings: ClientSettings) -> int:
     stop = Stop()
     notifier = Notifier()
     async with AsyncExitStack() as up:
+        listener = up.enter_context(control_listener(settings))
         qlog = up.enter_context(Qlog(settings.qlog_dir))
         netlink = up.enter_context(Netlink())
         device = tun.open_tun(settings.tun_name)
@@ -79,7 +83,8 @@ async def _serve(settings: ClientSettings) -> int:
         monitor = Monitor()
         up.callback(monitor.close)
         client.watch(monitor)
-        reporter = asyncio.create_task(report(notifier, client.figures, client.describe))
+        up.enter_context(Control(listener, client_methods(client.status)))
+        reporter = asyncio.create_task(report(notifier, client.status, client.status.describe))
         up.callback(reporter.cancel)
         await client.keep_up()
         notifier.stopping()
@@ -153,6 +158,7 @@ class Client:
         uso = bool(device.offloads & tun.Offload.USO4)
         self.pump = Pump(self._engine, Tun(device.fd, uso=uso), device.fd, self._handle_event, self._failed)
         self.uplinks = Uplinks(netlink, self.pump, tuple(path.interface for path in settings.paths))
+        self.status = ClientStatus(settings, self._engine, self.pump, device.name)
         log.debug("%s: offloads %s", device.name, device.offloads)
 
     def watch(self, monitor: Monitor) -> None:
@@ -163,32 +169,17 @@ class Client:
         """Connect, and connect again, until it is time to stop."""
         self.pump.start()
         while not self._stop.wished:
+            self.status.attempt()
             closed = await self._attempt()
             if closed is None or self._stop.wished:
                 break
+            self.status.ended(closed)
             if self._settings.reconnect and closed.cause is not events.Cause.REFUSED:
                 await self._wait(closed.reason)
             else:
                 log.error("%s", closed.reason)
                 self._stop(STATUSES[closed.cause])
         self._say_goodbye()
-
-    def figures(self) -> dict[str, Any]:
-        """What the statistics file holds."""
-        if self._tunnel is None:
-            figures: dict[str, Any] = {"state": "resolving", "address": [], "paths": []}
-        else:
-            figures = client_figures(self._tunnel)
-        drops = drop_figures(self._engine, self.pump.tun.drops(), self.pump.sockets.drops())
-        return figures | {"mtu": self._mtu, "drops": drops}
-
-    def describe(self) -> str:
-        """One line for `systemctl status`."""
-        figures = self.figures()
-        paths = ", ".join(
-            f"{path['interface'] or 'default'} {path['state']} {path['rtt_ms']:.0f} ms" for path in figures["paths"]
-        )
-        return f"{figures['state']} {paths}".strip()
 
     async def _attempt(self) -> events.Closed | None:
         """One tunnel, from the name to its end; None if it is to stop."""
@@ -251,6 +242,7 @@ class Client:
     async def _wait(self, reason: str) -> None:
         """Until the next attempt; a change of our interfaces ends the wait."""
         delay = self._backoff.next()
+        self.status.wait(delay)
         log.warning("%s; next attempt in %.0f s", reason, delay)
         with suppress(TimeoutError):
             await self._stop.interrupts(asyncio.wait_for(self._links_changed.wait(), delay))
@@ -283,6 +275,7 @@ class Client:
 
     def _handle_event(self, event: Any) -> None:
         name = getattr(event, "interface", "") or "default interface"
+        self.status.handle_event(event)
         match event:
             case events.TunnelUp(addresses=addresses, mtu=mtu):
                 self._up(addresses, mtu)

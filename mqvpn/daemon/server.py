@@ -21,9 +21,13 @@ from mqvpn.config.server import ServerSettings
 from mqvpn.config.values import Secret, User
 from mqvpn.connectip.pool import Pool
 from mqvpn.daemon import exit
+from mqvpn.daemon.control import Control
+from mqvpn.daemon.controlsocket import control_listener
 from mqvpn.daemon.log import log_to_stderr
+from mqvpn.daemon.methods import server_methods
 from mqvpn.daemon.pump import Pump, gso_max_size
 from mqvpn.daemon.qlog import Qlog
+from mqvpn.daemon.serverstatus import ServerStatus
 from mqvpn.daemon.stats import report
 from mqvpn.daemon.stop import Stop
 from mqvpn.daemon.timerfd import clock
@@ -39,7 +43,6 @@ from mqvpn.system.notify import Notifier
 from mqvpn.system.sockets import open_server_socket
 from mqvpn.system.sysctl import Sysctls
 from mqvpn.tunnel import events
-from mqvpn.tunnel.counters import drop_figures, server_figures
 from mqvpn.tunnel.server import ServerOptions, ServerTunnel
 
 log = logging.getLogger(__name__)
@@ -112,6 +115,7 @@ async def _serve(settings: ServerSettings, configuration: Any) -> int:
     notifier = Notifier()
     pool = Pool(settings.subnet, settings.subnet6)
     async with AsyncExitStack() as up:
+        listener = up.enter_context(control_listener(settings))
         qlog = up.enter_context(Qlog(settings.qlog_dir))
         udp = up.enter_context(open_server_socket(settings.listen.host, settings.listen.port))
         device = tun.open_tun(settings.tun_name)
@@ -122,8 +126,11 @@ async def _serve(settings: ServerSettings, configuration: Any) -> int:
         host.apply()
         engine = Engine(is_server=True)
         uso = bool(device.offloads & tun.Offload.USO4)
-        pump = Pump(engine, Tun(device.fd, uso=uso), device.fd, handle_event, partial(failed, stop))
+        log.debug("%s: offloads %s", device.name, device.offloads)
+        packets = Tun(device.fd, uso=uso)
+        pump = Pump(engine, packets, device.fd, lambda event: told(status, event), partial(failed, stop))
         up.callback(pump.close)
+        status = ServerStatus(settings, engine, pump, device.name)
         options = ServerOptions(
             authorize=Keys(settings.auth_key, settings.users).user,
             max_clients=settings.max_clients,
@@ -143,9 +150,9 @@ async def _serve(settings: ServerSettings, configuration: Any) -> int:
             settings.listen,
             " and ".join(map(str, _pools(settings))),
         )
-        log.debug("%s: offloads %s, socket %s", device.name, device.offloads, pump.sockets.offloads())
-        figures = Figures(tunnel, engine, pump)
-        reporter = asyncio.create_task(report(notifier, figures, figures.describe))
+        log.debug("socket offloads %s", pump.sockets.offloads())
+        up.enter_context(Control(listener, server_methods(status)))
+        reporter = asyncio.create_task(report(notifier, status.everything, status.describe))
         up.callback(reporter.cancel)
         notifier.ready()
         await stop.wait()
@@ -229,21 +236,10 @@ class Keys:
         return self._names.get(key)  # by digest, and compared in constant time
 
 
-class Figures:
-    """The server in figures, for the statistics file and the status line."""
-
-    def __init__(self, tunnel: ServerTunnel, engine: Engine, pump: Pump) -> None:
-        self._tunnel = tunnel
-        self._engine = engine
-        self._pump = pump
-
-    def __call__(self) -> dict[str, Any]:
-        drops = drop_figures(self._engine, self._pump.tun.drops(), self._pump.sockets.drops())
-        return server_figures(self._tunnel) | {"drops": drops}
-
-    def describe(self) -> str:
-        """One line for `systemctl status`."""
-        return f"{self._tunnel.active} clients"
+def told(status: ServerStatus, event: Any) -> None:
+    """The tunnel tells something: count it, and log it."""
+    status.handle_event(event)
+    handle_event(event)
 
 
 def handle_event(event: Any) -> None:

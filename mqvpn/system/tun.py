@@ -18,6 +18,7 @@ from mqvpn.system.errors import OperationFailed, refused
 IFF_TUN, IFF_NO_PI, IFF_VNET_HDR = 0x0001, 0x1000, 0x4000
 TUNSETIFF, TUNSETOFFLOAD, TUNSETVNETHDRSZ = 0x400454CA, 0x400454D0, 0x400454D8
 VNET_HEADER_SIZE = 10  # struct virtio_net_hdr without num_buffers
+COUNTERS = ("rx_packets", "rx_bytes", "tx_packets", "tx_bytes", "tx_dropped")
 NAME = re.compile(r"[A-Za-z0-9_.-]{1,15}", re.ASCII)
 
 
@@ -99,3 +100,16 @@ def _set_offloads(fd: int, operation: str) -> Offload:
             return TCP_OFFLOADS
     except OSError as error:
         raise refused(f"{operation}: offloads", error.errno or 0) from error
+
+
+def statistics(name: str) -> dict[str, int]:
+    """Packets and bytes that the kernel counted on a TUN since it was made: rx came out of the tunnel, tx went into
+    it, tx_dropped were lost in front of it. Empty when there is no such interface (any more)."""
+    counts = {}
+    for counter in COUNTERS:
+        try:
+            with open(f"/sys/class/net/{name}/statistics/{counter}") as file:
+                counts[counter] = int(file.read())
+        except (OSError, ValueError):
+            return {}
+    return counts

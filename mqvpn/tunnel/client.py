@@ -121,6 +121,11 @@ class ClientTunnel(Tunnel):
         """The inner addresses assigned to us."""
         return tuple(entry.prefix for entry in self._session.assigned)
 
+    @property
+    def server(self) -> Endpoint | None:
+        """The server's address, once one of them has answered."""
+        return self._server if self._server[0] else None
+
     def interfaces(self) -> dict[int, str]:
         """The interface of each path by path ID."""
         links = self._paths.links.items()

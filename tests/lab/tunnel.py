@@ -56,6 +56,7 @@ class Daemon:
         self._stats_file = net.directory / f"{name}.json"
         state = net.directory / f"{name}.state"
         state.mkdir(exist_ok=True)
+        self.control_socket = state / ("server.sock" if mode == "server" else f"client-{_tun_name(config)}.sock")
         environment = os.environ | {"MQVPN_STATS": str(self._stats_file)}
         environment |= {"STATE_DIRECTORY": str(state), "RUNTIME_DIRECTORY": str(state)}
         argv = (sys.executable, "-m", "mqvpn.cli.main", "--mode", mode, "--config", str(config))
@@ -100,6 +101,11 @@ class Daemon:
     def stop(self) -> int:
         """SIGTERM; returns the exit status."""
         return stop(self.process)
+
+
+def _tun_name(config: Path) -> str:
+    lines = config.read_text().splitlines()
+    return next(line.partition(" = ")[2] for line in lines if line.startswith("TunName = "))
 
 
 @dataclass(frozen=True)

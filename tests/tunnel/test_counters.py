@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from mqvpn.tunnel.client import ClientTunnel
-from mqvpn.tunnel.counters import client_figures, drop_figures, server_figures
+from mqvpn.tunnel.counters import client_figures, drop_figures, server_client_figures, traffic_figures
 from mqvpn.tunnel.server import ServerTunnel
 from tests.tunnel.pair import Network, is_up
 from tests.wire.packets import ipv4
@@ -16,7 +16,8 @@ def test_both_ends_in_figures(tmp_path: Path) -> None:
     network = Network(tmp_path, authorize=lambda key: "alice")
     client = network.client(links=2)
     assert isinstance(client.tunnel, ClientTunnel)
-    assert client_figures(client.tunnel) == {"state": "connecting", "address": [], "paths": []}
+    nothing = {"address": [], "paths": [], "traffic": traffic_figures(None)}
+    assert client_figures(client.tunnel) == {"state": "connecting"} | nothing
     network.start(client)
     network.run_until(lambda: is_up(client))
     network.run(1)
@@ -30,8 +31,12 @@ def test_both_ends_in_figures(tmp_path: Path) -> None:
     for path in figures["paths"]:
         assert 15 < path["rtt_ms"] < 60
         assert path["tx_bytes"] > 0 < path["rx_bytes"]
+        assert path["min_rtt_ms"] <= path["rtt_ms"]
+        assert path["tx_packets"] > path["lost"] == 0
+        assert (path["usable"], path["backup"]) == (True, False)
+        assert path["remote"].endswith(":4433")
     assert isinstance(network.server.tunnel, ServerTunnel)
-    [served] = server_figures(network.server.tunnel)["clients"]
+    [served] = [server_client_figures(one) for one in network.server.tunnel.clients]
     assert served["user"] == "alice"
     assert served["address"] == figures["address"]
     assert len(served["paths"]) == 2
@@ -39,8 +44,23 @@ def test_both_ends_in_figures(tmp_path: Path) -> None:
     client.tunnel.close(network.now)
     network.settle(client)
     network.run(30)
-    assert client_figures(client.tunnel) == {"state": "closed", "address": figures["address"], "paths": []}
-    assert server_figures(network.server.tunnel)["clients"] == []
+    assert client_figures(client.tunnel) == nothing | {"state": "closed", "address": figures["address"]}
+    assert network.server.tunnel.clients == []
+
+
+def test_traffic_counts_ip_packets(tmp_path: Path) -> None:
+    network = Network(tmp_path)
+    client = network.client()
+    assert isinstance(client.tunnel, ClientTunnel)
+    network.start(client)
+    network.run_until(lambda: is_up(client))
+    network.from_tun(client, ipv4(source="10.0.0.2", destination="10.0.0.1"))
+    network.run(1)
+    figures = client_figures(client.tunnel)["traffic"]
+    assert (figures["tx_packets"], figures["rx_packets"]) == (1, 0)
+    assert figures["tx_bytes"] == len(ipv4(source="10.0.0.2", destination="10.0.0.1"))
+    assert isinstance(network.server.tunnel, ServerTunnel)
+    assert traffic_figures(network.server.tunnel.clients[0].connection)["rx_packets"] == 1
 
 
 def test_drops_are_named_and_added_up(tmp_path: Path) -> None:

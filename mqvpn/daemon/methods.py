@@ -1,0 +1,63 @@
+"""The methods of the control socket, by name; mqvpn.Control.varlink describes them.
+
+Besides our own there are varlink's GetInfo and GetInterfaceDescription, so that `varlinkctl` can be used.
+"""
+
+from collections.abc import Callable
+from importlib.resources import files
+from typing import Any
+
+from mqvpn.daemon.clientstatus import ClientStatus
+from mqvpn.daemon.control import INTERFACE, VARLINK, CallFailed, Method, Parameters
+from mqvpn.daemon.serverstatus import ServerStatus
+from mqvpn.daemon.status import SCHEMA
+from mqvpn.version import version
+
+Methods = dict[str, Method]
+
+
+def client_methods(status: ClientStatus) -> Methods:
+    """What a client answers."""
+    return _common(status, "client")
+
+
+def server_methods(status: ServerStatus) -> Methods:
+    """What a server answers. Who its users are is for admins."""
+
+    def clients(parameters: Parameters) -> Parameters:
+        after = parameters.get("after", -1)
+        if not isinstance(after, int):
+            raise CallFailed(f"{VARLINK}.InvalidParameter", parameter="after")
+        shown, following = status.page(after)
+        return {"schema": SCHEMA, "clients": shown, "next": following}
+
+    return _common(status, "server") | {f"{INTERFACE}.Clients": Method(clients, privileged=True)}
+
+
+def _common(status: Callable[[], dict[str, Any]], role: str) -> Methods:
+    installed = version()
+
+    def about(_: Parameters) -> Parameters:
+        return {"schema": SCHEMA, "role": role, "version": installed}
+
+    def info(_: Parameters) -> Parameters:
+        interfaces = [VARLINK, INTERFACE]
+        return {
+            "vendor": "mqvpn",
+            "product": f"mqvpn {role}",
+            "version": installed,
+            "url": "https://varlink.org",
+            "interfaces": interfaces,
+        }
+
+    def description(parameters: Parameters) -> Parameters:
+        if parameters.get("interface") != INTERFACE:
+            raise CallFailed(f"{VARLINK}.InterfaceNotFound", interface=parameters.get("interface"))
+        return {"description": files("mqvpn.daemon").joinpath(f"{INTERFACE}.varlink").read_text()}
+
+    return {
+        f"{INTERFACE}.Status": Method(lambda _: status()),
+        f"{INTERFACE}.Version": Method(about),
+        f"{VARLINK}.GetInfo": Method(info),
+        f"{VARLINK}.GetInterfaceDescription": Method(description),
+    }

@@ -1,0 +1,111 @@
+"""What both daemons of a running tunnel answer on their control sockets, and that it is as described."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mqvpn.daemon import control
+from tests.fakes.stranger import NOBODY
+from tests.lab.net import Net
+from tests.lab.site import build_site
+from tests.lab.traffic import ping
+from tests.lab.tunnel import INNER, Daemon, tunnel
+
+pytestmark = pytest.mark.netns
+
+DESCRIPTION = Path(control.__file__).with_name("mqvpn.Control.varlink").read_text()
+
+
+def call(daemon: Daemon, method: str, **parameters: Any) -> dict[str, Any]:
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(5)
+        connection.connect(str(daemon.control_socket))
+        request = {"method": method if "." in method else f"mqvpn.Control.{method}", "parameters": parameters}
+        connection.sendall(json.dumps(request).encode() + b"\0")
+        answer = b""
+        while not answer.endswith(b"\0"):
+            answer += connection.recv(1 << 16)
+    found: dict[str, Any] = json.loads(answer[:-1])
+    return found
+
+
+def described(name: str) -> set[str]:
+    """The fields of a type or of a method's answer."""
+    body = re.search(rf"^(?:type {name} |method {name}\([^\n]*\) -> )\(\n(.*?)^\)", DESCRIPTION, re.M | re.S)
+    assert body is not None, name
+    return set(re.findall(r"^  (\w+): ", body[1], re.M))
+
+
+def test_both_daemons_tell_how_they_are(net: Net) -> None:
+    with tunnel(build_site(net, [None, None])) as t:
+        assert ping(t.site.client, INNER).received == 3
+        client, server = (call(daemon, "Status")["parameters"] for daemon in (t.client, t.server))
+        assert (client["role"], client["instance"], client["state"]) == ("client", "mqc0", "up")
+        assert (server["role"], server["instance"], server["connected"]) == ("server", "server", 1)
+        assert {path["interface"] for path in client["paths"]} == set(t.site.uplinks)
+        assert client["address"][0] == f"{t.client_address}/32"
+        assert client["server"]["address"] == client["server"]["name"]
+        assert client["up"] >= 0
+        assert client["traffic"]["tx_packets"] >= 3
+        assert client["tun"]["rx_packets"] >= 3
+        assert client["drops"].get("no_route", 0) == 0
+        assert set(client) | set(server) == described("Status")
+        assert set(client["paths"][0]) == described("Path")
+        assert set(client["traffic"]) == described("Traffic")
+        assert set(client["server"]) == described("ServerName")
+        assert set(client["interfaces"][0]) == described("Interface")
+        listed = call(t.server, "Clients")["parameters"]
+        assert set(listed) == described("Clients")
+        [one] = listed["clients"]
+        assert set(one) == described("Client")
+        assert one["address"] == client["address"]
+        assert one["traffic"]["rx_packets"] >= 3
+        assert call(t.server, "Clients", after=one["number"])["parameters"]["clients"] == []
+        assert call(t.server, "Clients", after="x")["parameters"] == {"parameter": "after"}
+        for daemon, status in ((t.client, client), (t.server, server)):
+            assert set(status) <= set(daemon.stats())  # the statistics file comes from the same function
+            about = call(daemon, "Version")["parameters"]
+            assert (about["role"], about["version"]) == (status["role"], status["version"])
+
+
+def test_varlink_tools_find_their_way(net: Net) -> None:
+    with tunnel(build_site(net, [None])) as t:
+        info = call(t.client, "org.varlink.service.GetInfo")["parameters"]
+        assert info["interfaces"] == ["org.varlink.service", "mqvpn.Control"]
+        text = call(t.server, "org.varlink.service.GetInterfaceDescription", interface="mqvpn.Control")
+        assert text["parameters"]["description"] == DESCRIPTION
+        unknown = call(t.server, "org.varlink.service.GetInterfaceDescription", interface="x")
+        assert unknown["error"] == "org.varlink.service.InterfaceNotFound"
+
+
+def test_other_users_read_what_concerns_no_other(net: Net, tmp_path: Path) -> None:
+    """setpriv, as a user of this machine would come: from another process."""
+    program = (
+        "import json, socket, sys\n"
+        "s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1])\n"
+        "for m in ('Status', 'Clients'):\n"
+        "    s.sendall(json.dumps({'method': 'mqvpn.Control.' + m}).encode() + b'\\n')\n"
+        "    print(s.makefile().readline(), end='')\n"
+    )
+    with tunnel(build_site(net, [None]), server={"Control": {"Socket": f"/tmp/{net.directory.name}.sock"}}) as t:
+        user = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "/usr/bin/python3")
+        said = t.site.server.run(*user, "-c", program, f"/tmp/{net.directory.name}.sock")
+        status, clients = map(json.loads, said.splitlines())
+        assert status["parameters"]["connected"] == 1
+        assert t.client_address not in said
+        assert clients == {"error": "mqvpn.Control.PermissionDenied", "parameters": {"group": "mqvpn-admin"}}
+
+
+def test_the_socket_goes_with_the_daemon(net: Net) -> None:
+    with tunnel(build_site(net, [None])) as t:
+        assert t.client.stop() == 0
+        assert not t.client.control_socket.exists()
+        t.server.process.kill()
+        t.server.process.wait()
+        assert t.server.control_socket.exists()
