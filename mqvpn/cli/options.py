@@ -2,13 +2,12 @@
 differ."""
 
 import argparse
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable
 
+from mqvpn.cli.printversion import PrintVersion
 from mqvpn.config.inert import INERT
 from mqvpn.config.setting import Row
 from mqvpn.config.table import CLIENT, SERVER
-from mqvpn.version import version
 
 EXAMPLES = """\
 The command line overrides the file. Whether to be a client or a server is found from what is set.
@@ -23,17 +22,6 @@ STATUSES = """\
 Exit status: 0 ended as asked, 1 failed, 2 wrong usage, 69 server unreachable (with --no-reconnect),
 77 refused by the server, 78 wrong configuration.
 """
-
-
-class PrintVersion(argparse.Action):
-    """--version: print it, and exit."""
-
-    def __init__(self, option_strings: Sequence[str], dest: str, **more: Any) -> None:
-        super().__init__(option_strings, dest, nargs=0, **more)
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
-        print(f"mqvpn {version()}")
-        parser.exit()
 
 
 def build_parser(prog: str, mode: str | None) -> argparse.ArgumentParser:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +75,27 @@ def test_both_daemons_tell_how_they_are(net: Net) -> None:
             assert set(status) <= set(daemon.stats())  # the statistics file comes from the same function
             about = call(daemon, "Version")["parameters"]
             assert (about["role"], about["version"]) == (status["role"], status["version"])
+
+
+def ctl(daemon: Daemon, *argv: str) -> str:
+    """What mqvpnctl prints when it looks where this daemon's socket is."""
+    environment = os.environ | {"RUNTIME_DIRECTORY": str(daemon.control_socket.parent)}
+    argv = (sys.executable, "-m", "mqvpn.cli.ctl", *argv)
+    return subprocess.run(argv, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
+
+
+def test_mqvpnctl_shows_it(net: Net) -> None:
+    with tunnel(build_site(net, [None, None])) as t:
+        status = ctl(t.client, "status", "mqc0")
+        assert status.startswith("client mqc0: connected for ")
+        assert f"  address    {t.client_address}, {t.client_address_6} on mqc0, MTU " in status
+        for uplink in t.site.uplinks:
+            assert re.search(rf"^ +\d  {uplink} +active +[\d.]+ ms", status, re.M)
+        assert len(json.loads(ctl(t.client, "paths", "mqc0", "--json"))["instances"][0]["paths"]) == 2
+        assert "1 of 64" in ctl(t.server, "status", "server")
+        assert re.search(rf"^ +0  \(shared key\)  {t.client_address}, .* 2/2 ", ctl(t.server, "clients"), re.M)
+        assert len(re.findall(r"^ +0  \(shared key\)", ctl(t.server, "paths", "server"), re.M)) == 2
+        assert ctl(t.server, "version", "server").splitlines()[1].startswith("server ")
 
 
 def test_varlink_tools_find_their_way(net: Net) -> None:
