@@ -15,7 +15,7 @@ tunnel     joins them into ClientTunnel and ServerTunnel. No I/O, no clock: `now
 system     Linux: links, routes, rules, nftables, sysctls, sockets, sd_notify.
 config     text once, then frozen dataclasses.
 daemon     asyncio: the loop that moves packets, and the two daemons' stories.
-cli        `mqvpn`, `mqvpn-server`, `mqvpn-client`, `mqvpn-setup`; `mqvpnctl`, which asks them over their control sockets.
+cli        `mqvpn`, `mqvpn-server`, `mqvpn-client`, `mqvpn-setup`; `mqvpnctl`, which asks running ones.
 
 Packets move in dataplane.mover, the compiled inner loop; daemon.pump joins it to asyncio and to the tunnel.
 
