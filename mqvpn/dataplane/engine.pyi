@@ -105,10 +105,12 @@ class Connection:
         validated: bool | None = None,
         usable: bool | None = None,
         backup: bool | None = None,
+        weight: float | None = None,
         mtu: int | None = None,
     ) -> None:
         """validated lifts the anti-amplification limit; usable lets IP packets be scheduled on it;
-        backup: only when no other path works; mtu: UDP payload bytes proven."""
+        backup: only when no other path works; weight scales its share of flows (1.0 at first);
+        mtu: UDP payload bytes proven."""
     def set_dcid(self, path_id: int, dcid: bytes) -> None: ...
     def set_address(self, path_id: int, socket: int, remote: Endpoint, local: Endpoint | None) -> None:
         """The path moved; unless it is validated, the anti-amplification limit counts anew."""
@@ -141,9 +143,12 @@ class Connection:
     def path(self, path_id: int) -> PathStats: ...
     def path_ids(self) -> list[int]: ...
     def largest_pto(self) -> float: ...
-    def set_scheduler(self, name: str) -> None: ...
+    def set_scheduler(self, name: str) -> None:
+        """minrtt, wlb, wlb_udp_pin or redundant (without spread flows: minrtt)."""
     def set_spread(self, enabled: bool) -> None:
         """Both ends put flows that use several paths back in order: costs SPREAD_BYTES of every inner packet's MTU."""
+    def set_reinjection(self, enabled: bool) -> None:
+        """Whether IP packets in flight on a path that fails go out again on another; needs set_spread()."""
     def set_congestion(self, name: str) -> None:
         """cubic, bbr or none (no window, no pacing), on every path from now on; a change starts open paths anew."""
     def set_keep_alive(self, seconds: float) -> None: ...

@@ -2,12 +2,13 @@
 """The engine: every 1-RTT packet of every connection. It does no I/O and reads no clock.
 
 Its parts, in the order a packet meets them: `receive` (protection, frames), `ranges` and `recovery` (what was
-received and sent), `inner` (IP packets and sessions), `flow` (the queue), `schedule` (which path), `transmit`
-(bursts), `timers`; `table` finds connections and keeps events; `state.pxd` shows all structures.
+received and sent), `inner` (IP packets and sessions), `flow` (the queue), `schedule` (which path), `transmit` and
+`burst`, `reinject`, `timers`; `table` finds connections and keeps events; `state.pxd` shows all structures.
 This module is its face to Python: an Engine, its Connections, and events as tuples (engine.pyi).
 """
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
+from mqvpn.dataplane.burst cimport output_t
 from mqvpn.dataplane.events cimport event_data
 from mqvpn.dataplane.inner cimport packet_accept, packet_queue
 from mqvpn.dataplane.packet cimport PacketBatch, PacketRefs
@@ -17,7 +18,7 @@ from mqvpn.dataplane.session cimport Connection as Compiled
 from mqvpn.dataplane.state cimport *
 from mqvpn.dataplane.table cimport conn_ready, conn_take
 from mqvpn.dataplane.timers cimport conn_deadline, conn_timeout
-from mqvpn.dataplane.transmit cimport output_t, serve
+from mqvpn.dataplane.transmit cimport serve
 from mqvpn.dataplane.udp cimport (
     Bursts, Datagrams, datagram_t, endpoint_from_python, endpoint_to_python)
 

@@ -22,6 +22,7 @@ cdef struct flow_t:
     int8_t slot                     # path slot it is pinned to; -1: none
     uint8_t spread                  # it uses several paths at once, under this number and counting
     uint16_t number
+    double settled                  # spread: until then only its own path, lest it overtakes what left there unnumbered
     uint32_t sequence
     # CoDel (RFC 8289)
     double first_above

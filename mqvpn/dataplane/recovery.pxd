@@ -30,6 +30,7 @@ cdef struct sent_t:
     uint16_t size
     uint8_t state
     uint8_t probe                   # MTU_PROBE
+    uint64_t kept                   # where its payload is kept to be sent again; 0: nowhere
 
 cdef struct recovery_t:
     sent_t* ring
@@ -59,9 +60,8 @@ cdef struct recovery_t:
     double rate_at
     uint64_t acked_packets, lost_packets
     uint64_t lost_datagrams
-    uint32_t large_lost             # packets of more than LARGE bytes lost in a row, though smaller ones came through
-    uint32_t large_size             # bytes of the smallest of them
-    uint64_t large_first            # the first of them
+    uint64_t large_acked            # one behind the newest acknowledged packet of more than LARGE bytes
+    uint32_t large_lost             # such packets lost since, though later small ones came through
     reorder_t reorder
     congestion_t cc
 

@@ -1,12 +1,15 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""Flows that use several paths at once, put back in order.
+"""Flows that use several paths at once, put back in order; and packets that come twice.
 
 Between two ends that both have it (negotiated by a header of the request), the packets of a spread flow travel in
-HTTP datagrams of Context ID 2: `context 2 | flow (16 bit) | sequence number (32 bit) | IP packet`. A lane holds what
-came too early. A gap is given up when every path that the flow uses has delivered a later number (each path keeps its
-order, so the missing packet is lost), or after WAIT. Packets delivered twice are dropped; those that come after
-their gap was given up still pass. Memory is bounded by LANES, WINDOW and HELD_MOST: one peer cannot take the whole
-pool of packets from all the others.
+HTTP datagrams of Context ID 2: `context 2 | flow (16 bit) | sequence number (32 bit) | IP packet`. So do all others
+while several paths are there, as flow 0: they pass at once, in whatever order they come, but only once each, so that
+packets may be sent twice (reinject.pyx, the scheduler `redundant`).
+
+A spread flow's number leads to the lane of its low bits; its sender lets no two flows use a lane at a time. A lane
+holds what came too early. A gap is given up when every path in use has delivered a later number (each path keeps its
+order, so the missing packet is lost), or when our patience ends. Packets that come after their gap was given up still
+pass. Memory is bounded by LANES, WINDOW and HELD_MOST: one peer cannot take the whole pool of packets from all others.
 """
 from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport calloc, free
@@ -14,17 +17,19 @@ from libc.string cimport memcpy, memset
 from mqvpn.dataplane.headers cimport load16, load32
 from mqvpn.dataplane.inner cimport packet_allowed, packet_deliver
 from mqvpn.dataplane.packet cimport packet_free, packet_new
-from mqvpn.dataplane.state cimport DROP_DUPLICATE, DROP_NO_MEMORY, DROP_TOO_SHORT, lane_t
+from mqvpn.dataplane.state cimport DROP_DUPLICATE, DROP_NO_MEMORY, DROP_TOO_SHORT, LANES, lane_t
 
 cdef enum:
-    LANES = 64                      # flows of one connection that are put in order at a time
     WINDOW = 4096                   # packets a flow may be ahead of a gap; a power of two
     HELD_BYTES = 2048               # a packet that is held lies in a small buffer
+    PASSED = 65536                  # numbers of flows that are not spread, within which one is known to be a duplicate
     HELD_MOST = 4096                # packets of one connection that are held; the pool has 32,768 for all
 
 cdef double WAIT_LEAST = 0.010      # how long a gap is waited for: the paths' RTTs may differ by this and more
 cdef double WAIT_MOST = 0.200
-cdef double IN_USE = 0.250          # a path that delivered nothing of the flow for so long no longer counts
+cdef double LAG_MARGIN = 1.25
+cdef double LAG_KEPT = 10.0         # what was learnt of late packets is believed so long
+cdef double IN_USE = 0.250          # a path that delivered no numbered packet for so long no longer counts
 cdef double IDLE = 10.0             # a lane that was not used for so long may be taken over
 
 
@@ -95,11 +100,11 @@ cdef void step(core_t* core, conn_t* conn, lane_t* lane, sink_t* sink) noexcept 
     core.released = packet
 
 
-cdef bint is_lost(const lane_t* lane, double now) noexcept nogil:
-    """Every path in use has delivered a number behind the gap."""
+cdef bint is_lost(const conn_t* conn, const lane_t* lane, double now) noexcept nogil:
+    """Every path in use, be it by other flows, has delivered a number behind the gap."""
     cdef int i
     for i in range(PATHS):
-        if lane.path_at[i] != 0.0 and now - lane.path_at[i] < IN_USE and lane.path_number[i] < lane.expected:
+        if conn.numbered_at[i] != 0.0 and now - conn.numbered_at[i] < IN_USE and lane.path_number[i] < lane.expected:
             return False
     return True
 
@@ -108,10 +113,12 @@ cdef void advance(core_t* core, conn_t* conn, lane_t* lane, sink_t* sink, double
     """Deliver all that is in order, and give up gaps that nothing can fill or that took too long. What the sink has no
     room for stays until the next batch or timeout."""
     while lane.held and sink.count[0] < sink.capacity:
-        if lane.ring[lane.expected & (WINDOW - 1)] == NULL and not is_lost(lane, now) and (
+        if lane.ring[lane.expected & (WINDOW - 1)] == NULL and not is_lost(conn, lane, now) and (
                 lane.waiting == 0.0 or now < lane.waiting):
             break
         if lane.ring[lane.expected & (WINDOW - 1)] == NULL:
+            lane.lost_from = lane.expected
+            lane.lost_at = lane.gap_at if lane.waiting != 0.0 and now >= lane.waiting else 0.0
             while lane.ring[lane.expected & (WINDOW - 1)] == NULL:
                 lane.expected += 1
         lane.waiting = 0.0
@@ -121,11 +128,26 @@ cdef void advance(core_t* core, conn_t* conn, lane_t* lane, sink_t* sink, double
     elif sink.count[0] >= sink.capacity:
         lane.waiting = now
     elif lane.waiting == 0.0:
-        lane.waiting = now + patience(conn)
+        lane.gap_at = now
+        lane.waiting = now + patience(conn, now)
 
 
-cdef double patience(const conn_t* conn) noexcept nogil:
-    """How long to wait for a gap: as much as the RTTs of the paths differ, and some."""
+cdef void learn(conn_t* conn, const lane_t* lane, uint64_t number, double now) noexcept nogil:
+    """A packet fills a gap, or would have filled one that we had no patience for: so late do packets come. Queues on
+    the way to us are in no RTT that we know."""
+    cdef double lag = 0.0
+    if number == lane.expected and lane.waiting != 0.0:
+        lag = LAG_MARGIN * (now - lane.gap_at)
+    elif number < lane.expected and number >= lane.lost_from and lane.lost_at != 0.0:
+        lag = LAG_MARGIN * (now - lane.lost_at)
+    if lag > conn.lag or now - conn.lag_at > LAG_KEPT:
+        conn.lag, conn.lag_at = lag, now
+    elif 2 * lag > conn.lag:
+        conn.lag_at = now
+
+
+cdef double patience(const conn_t* conn, double now) noexcept nogil:
+    """How long to wait for a gap: as much as the RTTs of the paths differ, and some; longer if packets come later."""
     cdef double low = 1e30, high = 0.0, rtt
     cdef int i
     for i in range(PATHS):
@@ -134,6 +156,8 @@ cdef double patience(const conn_t* conn) noexcept nogil:
             low = rtt if rtt < low else low
             high = rtt if rtt > high else high
     high = high - low + WAIT_LEAST
+    if high < conn.lag and now - conn.lag_at < LAG_KEPT:
+        high = conn.lag
     return WAIT_LEAST if high < WAIT_LEAST else (WAIT_MOST if high > WAIT_MOST else high)
 
 
@@ -162,6 +186,30 @@ cdef void make_room(core_t* core, conn_t* conn, lane_t* lane, uint64_t number, s
             lane.end = number
 
 
+cdef bint passes(conn_t* conn, uint32_t sequence) noexcept nogil:
+    """Whether this packet of flow 0 came for the first time; what is too old to tell did not."""
+    cdef uint64_t number, bit
+    if conn.passed == NULL:
+        conn.passed = <uint64_t*>calloc(PASSED // 64, sizeof(uint64_t))
+        if conn.passed == NULL:
+            return True
+        conn.passed_end = (<uint64_t>1 << 32) + sequence
+    number = conn.passed_end + <int64_t>(<int32_t>(sequence - <uint32_t>conn.passed_end))
+    if number + PASSED <= conn.passed_end:
+        return False
+    if number >= conn.passed_end + PASSED:
+        memset(conn.passed, 0, PASSED // 8)
+        conn.passed_end = number
+    while conn.passed_end <= number:
+        conn.passed[(conn.passed_end & (PASSED - 1)) >> 6] &= ~(<uint64_t>1 << (conn.passed_end & 63))
+        conn.passed_end += 1
+    bit = <uint64_t>1 << (number & 63)
+    if conn.passed[(number & (PASSED - 1)) >> 6] & bit:
+        return False
+    conn.passed[(number & (PASSED - 1)) >> 6] |= bit
+    return True
+
+
 cdef void spread_received(core_t* core, conn_t* conn, int slot, const uint8_t* data, uint32_t length, sink_t* sink,
                           double now) noexcept nogil:
     """What stands behind Context ID 2, from the path in that slot."""
@@ -174,13 +222,19 @@ cdef void spread_received(core_t* core, conn_t* conn, int slot, const uint8_t* d
     sequence = load32(data + 2)
     if not packet_allowed(core, conn, data + SPREAD_BYTES, length - SPREAD_BYTES, now):
         return
+    conn.numbered_at[slot] = now
+    if load16(data) == 0:
+        if passes(conn, sequence):
+            packet_deliver(core, conn, data + SPREAD_BYTES, length - SPREAD_BYTES, sink)
+        else:
+            core.drops[DROP_DUPLICATE] += 1
+        return
     lane = lane_of(conn, load16(data), sequence)
     if lane == NULL:
         core.drops[DROP_NO_MEMORY] += 1
         return
     number = lane.expected + <int64_t>(<int32_t>(sequence - <uint32_t>lane.expected))
     lane.used_at = now
-    lane.path_at[slot] = now
     if number > lane.path_number[slot]:
         lane.path_number[slot] = number
     if number + WINDOW <= lane.end or (number < lane.end and was_seen(lane, number)):
@@ -188,6 +242,7 @@ cdef void spread_received(core_t* core, conn_t* conn, int slot, const uint8_t* d
         return
     if number >= lane.expected + WINDOW:        # too far ahead to wait any longer
         make_room(core, conn, lane, number, sink)
+    learn(conn, lane, number, now)
     extend(lane, number)
     mark(lane, number, True)
     if number <= lane.expected:
@@ -224,6 +279,8 @@ cdef void spread_timeout(core_t* core, conn_t* conn, sink_t* sink, double now) n
 
 cdef void spread_clear(conn_t* conn) noexcept nogil:
     cdef int i
+    free(conn.passed)
+    conn.passed = NULL
     if conn.lanes == NULL:
         return
     for i in range(LANES):

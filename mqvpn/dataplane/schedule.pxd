@@ -5,10 +5,12 @@ from mqvpn.dataplane.state cimport PATHS, conn_t, path_t
 
 cdef struct choice_t:               # the paths that may be used in this turn
     int count
+    bint failing                    # they are all suspect
     int slots[PATHS]
     int64_t room[PATHS]             # by slot: bytes the path may take now
 
 cdef void choices_make(conn_t* conn, choice_t* choice, double now) noexcept nogil
 cdef int choose(conn_t* conn, flow_t* flow, choice_t* choice, double now) noexcept nogil
+cdef int lowest_rtt(conn_t* conn, const choice_t* choice) noexcept nogil
 cdef path_t* control_path(conn_t* conn, double now) noexcept nogil
 cdef int64_t path_room(path_t* path, double now) noexcept nogil

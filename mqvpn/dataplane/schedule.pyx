@@ -5,12 +5,15 @@
 `wlb`: flows are spread over the paths in proportion to what each path delivers, and stay where they are while their
 packets are in flight, so that one flow is not reordered. A flow may move when it paused longer than the paths' RTTs
 differ (a flowlet gap), when its path is no longer fit, or when another path would give it clearly more.
+`wlb_udp_pin`: the same, but a UDP flow is moved at gaps only, and never uses several paths at once.
+`redundant`: each packet on every path that has room; it needs an end that drops what comes twice, else it is minrtt.
 
 Backup paths are used only when no primary works, suspect ones only when nothing else is there.
 """
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint16_t, uint32_t
 from mqvpn.dataplane.congestion cimport congestion_capacity, congestion_unexplored
-from mqvpn.dataplane.state cimport ANY, PATHS, WLB, conn_t, path_t
+from mqvpn.dataplane.headers cimport PROTOCOL_UDP
+from mqvpn.dataplane.state cimport ANY, LANES, PATHS, REDUNDANT, WLB, WLB_UDP_PIN, conn_t, path_t
 
 cdef double LOAD_STEP = 0.1         # the load of the paths is counted anew this often, seconds
 cdef double ACTIVE = 0.5            # a flow that sent within this time counts
@@ -42,18 +45,22 @@ cdef inline int rank(const path_t* path) noexcept nogil:
 
 cdef void choices_make(conn_t* conn, choice_t* choice, double now) noexcept nogil:
     """The paths of the best rank there is, with their room."""
-    cdef int i, r, best = 3
+    cdef int i, r, usable, best = 3
     for i in range(PATHS):
         r = rank(conn.paths[i])
         if 0 <= r < best:
             best = r
-    choice.count = 0
+    choice.count = usable = 0
     for i in range(PATHS):
         choice.room[i] = 0
-        if best < 3 and rank(conn.paths[i]) == best:
+        r = rank(conn.paths[i])
+        usable += r >= 0
+        if best < 3 and r == best:
             choice.slots[choice.count] = i
             choice.count += 1
             choice.room[i] = path_room(conn.paths[i], now)
+    choice.failing = best == 2
+    conn.several = conn.spread and usable > 1
 
 
 cdef inline double rtt_of(const path_t* path) noexcept nogil:
@@ -121,6 +128,7 @@ cdef int pick(conn_t* conn, flow_t* flow, const choice_t* choice, double factor)
         slot = choice.slots[k]
         others = conn.load[slot] - (weight if slot == flow.slot else 0.0)
         share = promise if congestion_unexplored(&conn.paths[slot].sent.cc) else capacity_of(conn.paths[slot])
+        share *= conn.paths[slot].weight
         share /= weight + (others if others > 0.0 else 0.0)
         if slot == flow.slot:
             share *= factor
@@ -141,43 +149,60 @@ cdef double gap_of(conn_t* conn, const choice_t* choice) noexcept nogil:
     return high - low if high - low > FLOWLET else FLOWLET
 
 
-cdef void begin_spread(conn_t* conn, flow_t* flow) noexcept nogil:
-    if not flow.spread:
-        flow.spread = True
-        flow.number = conn.next_flow
-        flow.sequence = 0
-        conn.next_flow += 1
+cdef void begin_spread(conn_t* conn, flow_t* flow, const choice_t* choice, double now) noexcept nogil:
+    """Give the flow a number whose lane at the receiver is free; while none is, it keeps to one path. Lane 0 is that of
+    the flows that are not spread."""
+    cdef int lane
+    if flow.spread:
+        return
+    for lane in range(1, LANES):
+        if conn.spread_at[lane] == 0.0 or now - conn.spread_at[lane] > PAUSE:
+            conn.next_flow += LANES
+            conn.spread_at[lane] = now
+            flow.spread = True
+            flow.number = <uint16_t>((conn.next_flow & ~(LANES - 1)) | lane)
+            flow.sequence = 0
+            flow.settled = now + gap_of(conn, choice)
+            return
+
+
+cdef inline bint among(const choice_t* choice, int slot) noexcept nogil:
+    cdef int k
+    for k in range(choice.count):
+        if choice.slots[k] == slot:
+            return True
+    return False
 
 
 cdef int spread(conn_t* conn, flow_t* flow, const choice_t* choice, double now) noexcept nogil:
-    """A flow that waits although another path has room uses several at once, where the peer puts it back in order. It
-    is a flow of one path again after a pause."""
+    """A flow that waits although another path has room uses several at once, where the peer puts it back in order."""
     if not conn.spread:
         return ANY
-    if flow.spread:
-        if now - flow.last_sent > PAUSE:
-            flow.spread = False
-            flow.slot = ANY
-    elif flow.head != NULL and now - flow.head.arrived > PATIENCE and lowest_rtt(conn, choice) != ANY:
-        begin_spread(conn, flow)
-    return lowest_rtt(conn, choice) if flow.spread else ANY
+    if not flow.spread and now - flow.head.arrived > PATIENCE and lowest_rtt(conn, choice) != ANY:
+        begin_spread(conn, flow, choice, now)
+    if not flow.spread:
+        return ANY
+    if now < flow.settled and among(choice, flow.slot):
+        return flow.slot if choice.room[flow.slot] > 0 else ANY
+    return lowest_rtt(conn, choice)
 
 
 cdef int choose_wlb(conn_t* conn, flow_t* flow, choice_t* choice, double now) noexcept nogil:
-    cdef int k, slot
-    cdef bint fit = False
+    cdef int slot
+    cdef bint fit = among(choice, flow.slot)
+    cdef bint pinned = conn.scheduler == WLB_UDP_PIN and flow.head.protocol == PROTOCOL_UDP
     cdef double factor = 1.0
     if flow.spread:
         return spread(conn, flow, choice, now)
-    for k in range(choice.count):
-        fit = fit or choice.slots[k] == flow.slot
     if fit and choice.count > 1:
         if now - flow.last_sent > gap_of(conn, choice):
             factor = 1.1
-        elif now - flow.placed > STAY:
+        elif now - flow.placed > STAY and not pinned:
             factor = BETTER
+        elif choice.room[flow.slot] > 0 or pinned:
+            return flow.slot if choice.room[flow.slot] > 0 else ANY
         else:
-            return flow.slot if choice.room[flow.slot] > 0 else spread(conn, flow, choice, now)
+            return spread(conn, flow, choice, now)
     if now - conn.load_at > LOAD_STEP:
         count_load(conn, choice, now)
     slot = pick(conn, flow, choice, factor)
@@ -191,17 +216,29 @@ cdef int choose_wlb(conn_t* conn, flow_t* flow, choice_t* choice, double now) no
     return slot if slot != ANY and choice.room[slot] > 0 else ANY
 
 
-cdef int choose(conn_t* conn, flow_t* flow, choice_t* choice, double now) noexcept nogil:
-    """The slot of the path for the flow's next burst, ANY if it has to wait."""
-    cdef int slot
-    if conn.scheduler == WLB:
-        return choose_wlb(conn, flow, choice, now)
-    slot = lowest_rtt(conn, choice)
+cdef int choose_minrtt(conn_t* conn, flow_t* flow, choice_t* choice, double now) noexcept nogil:
+    cdef int slot = lowest_rtt(conn, choice)
+    if flow.spread:
+        return spread(conn, flow, choice, now)
     if conn.spread and slot != ANY:
         if slot != flow.slot and flow.slot != ANY and now - flow.last_sent < gap_of(conn, choice):
-            begin_spread(conn, flow)
+            begin_spread(conn, flow, choice, now)
+        if flow.spread:
+            return spread(conn, flow, choice, now)
         flow.slot = slot
     return slot
+
+
+cdef int choose(conn_t* conn, flow_t* flow, choice_t* choice, double now) noexcept nogil:
+    """The slot of the path for the flow's next burst, ANY if it has to wait. `flow` has packets."""
+    if flow.spread and now - flow.last_sent > PAUSE:
+        flow.spread = False             # nothing of it is on the way any more
+        flow.slot = ANY
+    if conn.scheduler == REDUNDANT and conn.several:
+        return lowest_rtt(conn, choice)
+    if conn.scheduler == WLB or conn.scheduler == WLB_UDP_PIN:
+        return choose_wlb(conn, flow, choice, now)
+    return choose_minrtt(conn, flow, choice, now)
 
 
 cdef path_t* control_path(conn_t* conn, double now) noexcept nogil:

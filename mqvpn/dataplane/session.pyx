@@ -15,6 +15,7 @@ from mqvpn.dataplane.events cimport event_token, owner_t
 from mqvpn.dataplane.flow cimport queue_clear
 from mqvpn.dataplane.inner cimport packet_allowed
 from mqvpn.dataplane.recovery cimport recovery_give_up, recovery_pto, recovery_restart
+from mqvpn.dataplane.reinject cimport kept_clear, reinject_begin
 from mqvpn.dataplane.resequence cimport spread_clear
 from mqvpn.dataplane.state cimport *
 from mqvpn.dataplane.table cimport *
@@ -170,7 +171,7 @@ cdef class Connection:
         memset(&path.told, 0, sizeof(endpoint_t))
         return 0
 
-    def set_path(self, uint32_t path_id, *, validated=None, usable=None, backup=None, mtu=None):
+    def set_path(self, uint32_t path_id, *, validated=None, usable=None, backup=None, weight=None, mtu=None):
         cdef path_t* path = self.path_of(path_id)
         if validated is not None:
             path.validated = validated
@@ -178,9 +179,9 @@ cdef class Connection:
             path.usable = usable
         if backup is not None:
             path.backup = backup
+        path.weight = path.weight if weight is None else weight
         if mtu is not None:
-            path.mtu = <uint16_t>mtu
-            path.sent.cc.segment = path.mtu
+            path.mtu = path.sent.cc.segment = <uint16_t>mtu
         conn_ready(&self.engine.core, self.conn)
 
     def set_dcid(self, uint32_t path_id, bytes dcid):
@@ -207,6 +208,7 @@ cdef class Connection:
 
     def abandon_path(self, uint32_t path_id):
         cdef path_t* path = self.path_of(path_id)
+        reinject_begin(self.conn, path)
         self.give_up(path)
         path.abandoned = True
         path.usable = False
@@ -322,19 +324,21 @@ cdef class Connection:
         return [self.conn.paths[i].id for i in range(PATHS) if self.live().paths[i] != NULL]
 
     def largest_pto(self):
-        cdef double most = 0.0, pto
+        cdef double most = 0.0
         cdef int i
         for i in range(PATHS):
             if self.live().paths[i] != NULL:
-                pto = recovery_pto(&self.conn.paths[i].sent)
-                most = pto if pto > most else most
+                most = max(most, recovery_pto(&self.conn.paths[i].sent))
         return most
 
     def set_scheduler(self, name):
-        self.live().scheduler = {"minrtt": MINRTT, "wlb": WLB}[name]
+        self.live().scheduler = {"minrtt": MINRTT, "wlb": WLB, "wlb_udp_pin": WLB_UDP_PIN, "redundant": REDUNDANT}[name]
 
     def set_spread(self, bint enabled):
         self.live().spread = enabled
+
+    def set_reinjection(self, bint enabled):
+        self.live().reinjection = enabled
 
     def set_congestion(self, name):
         cdef conn_t* conn = self.live()
@@ -352,8 +356,7 @@ cdef class Connection:
         conn_ready(&self.engine.core, self.conn)
 
     def counters(self):
-        cdef conn_t* c = self.live()
-        return (c.ip_sent, c.ip_sent_bytes, c.ip_received, c.ip_received_bytes)
+        return (self.live().ip_sent, self.conn.ip_sent_bytes, self.conn.ip_received, self.conn.ip_received_bytes)
 
     def queued(self):
         return (self.live().queue.packets, self.conn.queue.bytes)
@@ -378,6 +381,7 @@ cdef class Connection:
         core.deadlines[conn.id] = 0.0
         queue_clear(&conn.queue)
         spread_clear(conn)
+        kept_clear(core, conn)
         while conn.control_head != NULL:
             item = conn.control_head
             conn.control_head = item.next

@@ -13,6 +13,7 @@ cdef enum:
     PATHS = 16                      # paths of a connection at a time, draining ones included
     CID_BYTES = 8                   # every connection ID of ours
     DROPS = 32
+    LANES = 64                      # flows of one connection that are put in order at a time
     ANY = -1
 
 cdef enum:                          # wire.drop.Drop
@@ -57,6 +58,8 @@ cdef enum event_kind:               # engine.pyi says what follows each
 cdef enum scheduler_kind:
     MINRTT = 0
     WLB = 1
+    WLB_UDP_PIN = 2
+    REDUNDANT = 3
 
 cdef struct control_t:              # the frames of one packet, from Python
     control_t* next
@@ -73,6 +76,7 @@ cdef struct path_t:
     bint validated                  # no anti-amplification limit
     bint usable                     # IP packets may be scheduled
     bint backup
+    double weight                   # of its share of flows
     bint abandoned                  # nothing more is sent
     bint suspect                    # silent for a PTO; probed, used only if nothing better is there
     uint8_t socket
@@ -102,6 +106,8 @@ cdef struct path_t:
     double received_at
     uint64_t tx_bytes, rx_bytes, tx_packets, rx_packets
     burst_t* burst                  # being filled
+    uint64_t again[2]               # packet numbers up to again_end that may have to go out again on another path:
+    uint64_t again_end              # those of bulk flows and of sparse ones (reinject.pyx)
 
 cdef struct prefix_t:
     uint8_t ip[16]                  # IPv4 as ::ffff:a.b.c.d
@@ -115,9 +121,11 @@ cdef struct lane_t:                 # one flow that comes over several paths (re
     packet_t** ring                 # what came too early, by number modulo the window; NULL: the lane is free
     uint64_t* seen                  # a bit for each number of the window
     double waiting                  # when the gap at `expected` is given up; 0: nothing is held
+    double gap_at                   # when we noticed it
+    uint64_t lost_from              # the last gap that was given up because of time, and when it was noticed
+    double lost_at
     double used_at
-    uint64_t path_number[PATHS]     # newest number by path, and when
-    double path_at[PATHS]
+    uint64_t path_number[PATHS]     # newest number by path
 
 cdef struct limit_t:                # of events in a second
     double second                   # when it began
@@ -165,9 +173,24 @@ cdef struct conn_t:
     double load_at
     double capacity                 # of the paths in use together, bytes per second
     bint spread                     # both ends put spread flows back in order
-    uint16_t next_flow              # for the next flow that is spread
+    bint reinjection                # what is in flight on a path that fails goes out again on another
+    uint16_t next_flow              # counts the flows that were spread, in steps of LANES
+    double spread_at[LANES]         # when the flow whose number leads to this lane last sent
+    uint32_t sequence               # of the next packet of the flows that are not spread
+    bint several                    # several paths may be used: all packets are numbered
+    uint8_t* history                # packets in flight, to be sent again (reinject.pyx); NULL until needed
+    uint32_t history_size           # bytes, a power of two
+    uint64_t history_begin          # positions that are filled
+    uint64_t history_end
+    double history_used             # when a packet was added last
+    bint again                      # some path has packets to be sent again
     lane_t* lanes                   # NULL until one is needed
     uint32_t held                   # packets in all lanes together
+    double lag                      # how late packets came lately, seconds, and when we knew that
+    double lag_at
+    double numbered_at[PATHS]       # when each path last delivered a numbered packet; 0.0: never
+    uint64_t* passed                # a bit for each of the last numbers of flows that are not spread
+    uint64_t passed_end             # one behind the newest
     bint ready                      # in the list of those to be served
     conn_t* ready_next
     uint64_t ip_sent, ip_sent_bytes, ip_received, ip_received_bytes
@@ -214,6 +237,7 @@ cdef struct core_t:                 # one engine
     uint32_t arena_used, arena_capacity
     limit_t limit                   # of events that strangers and the TUN cause
     packet_t* released              # held packets that were delivered with the last batch
+    uint64_t history_bytes          # of all connections
     uint64_t drops[DROPS]
 
 cdef struct sink_t:                 # where opened IP packets go

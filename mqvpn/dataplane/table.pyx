@@ -281,6 +281,7 @@ cdef path_t* path_obtain(conn_t* conn, uint32_t path_id) noexcept nogil:
         return NULL
     path.id = path_id
     path.mtu = FIRST_SEGMENT
+    path.weight = 1.0
     ecn_reset(&path.ecn, 0)
     path.sent.peer_delay = conn.peer_ack_delay
     congestion_choose(&path.sent.cc, conn.congestion)
