@@ -48,7 +48,9 @@ class ClientSettings(TunnelSettings):
     )
     paths: tuple[PathSetting, ...] = setting(
         "[Multipath] Path", PathSetting.read, default=(), limit=8,
-        flag="--path", metavar="IFACE", help="an interface to use; may be repeated",
+        flag="--path", metavar="'IFACE[;role=backup][;weight=N]'",
+        help="an interface to use; may be repeated. A backup carries packets when no primary works; "
+        "weight scales its share of what wlb sends",
     )
     dns: tuple[IPv4Address | IPv6Address, ...] = setting(
         "[Interface] DNS", read_dns, default=(), limit=4, effect=Effect.WARNS,

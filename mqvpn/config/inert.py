@@ -29,11 +29,6 @@ def read_capacity(text: str) -> int:
     return value
 
 
-def read_reinjection(text: str) -> bool:
-    """off or deadline."""
-    return read_choice("off", "deadline")(text) == "deadline"
-
-
 def read_protocol(text: str) -> str:
     """udp, or a protocol number."""
     return text.lower() if text.lower() == "udp" else str(read_integer(0, 255)(text))
@@ -57,7 +52,6 @@ INERT: tuple[Row, ...] = (
     _warns("Advanced", "RecvRateLimit", "recv_rate_limit", read_integer(0, 10**10)),
     _detail("Advanced", "UdpGso", "udp_gso", read_boolean),
     _detail("Advanced", "UdpGro", "udp_gro", read_boolean),
-    _warns("Multipath", "Reinjection", "reinjection", read_reinjection),
     _warns("Reorder", "Enabled", "enabled", read_reorder_enabled),
     _detail("Reorder", "MaxWaitMs", "max_wait_ms", read_u32),
     _detail("Reorder", "CapPackets", "cap_packets", read_capacity),

@@ -7,6 +7,7 @@ server.
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from mqvpn.config.errors import ConfigError
 from mqvpn.config.server import ServerSettings
 from mqvpn.config.setting import Effect, Row
 from mqvpn.config.table import CLIENT, SERVER, Entry, find_name
-from mqvpn.config.values import User
+from mqvpn.config.values import PathSetting, User
 
 INSTANCE = re.compile(r"client-([A-Za-z0-9:_.\\@-]+)\.conf")  # the characters of a unit's instance
 NO_MODE = "write [Server] Address (or --server) for a client, [Interface] Listen (or --listen) for a server"
@@ -104,22 +105,27 @@ def _read(entry: Entry, text: str, warnings: dict[str, str]) -> Any:
         value = entry.row.read(text)
     except ValueError as error:
         raise ConfigError(f"{entry.where}: {error}") from None
-    stand_in = entry.row.stand_ins.get(value) if isinstance(value, str) else None
-    if stand_in is None:
-        return value
-    text = f"{entry.where}: {value} is not available in this version; {stand_in} is used instead"
-    warnings.setdefault(entry.row.title, text)
-    return stand_in
+    remark = entry.row.remarks.get(value) if isinstance(value, str) else None
+    if remark is not None:
+        warnings.setdefault(entry.row.title, f"{entry.where}: {value}: {remark}")
+    return value
 
 
 def _joined(entry: Entry, before: Sequence[Any], read: Sequence[Any]) -> tuple[Any, ...]:
     joined = (*before, *read)
-    names = {value.name if isinstance(value, User) else value for value in joined}
+    names = {_name(value) for value in joined}
     if len(names) < len(joined):
         raise ConfigError(f"{entry.where}: the same one is given twice; keep one of them")
     if len(joined) > entry.row.limit:
         raise ConfigError(f"{entry.where}: more than {entry.row.limit} are given; remove some")
     return joined
+
+
+def _name(value: Any) -> Any:
+    """What may stand only once in a list."""
+    if isinstance(value, User):
+        return value.name
+    return value.interface if isinstance(value, PathSetting) else value
 
 
 def _holds_secret(entry: Entry) -> bool:
@@ -136,6 +142,7 @@ def _server(values: dict[str, Any], warnings: list[str], source: str) -> ServerS
             f"{source}: [Auth] Key: missing, and a server without any key would let everybody in; "
             "write Key = or User = NAME:KEY with what mqvpn --genkey prints"
         )
+    _replace_fec(values)
     return ServerSettings(**values, warnings=tuple(warnings))
 
 
@@ -150,4 +157,15 @@ def _client(values: dict[str, Any], warnings: list[str], source: str) -> ClientS
             "[Server] Insecure: the server's certificate is not verified, so anybody on the way can read and "
             "change all traffic; for tests only: write Pin = in its place"
         )
+    _replace_fec(values)
     return ClientSettings(**values, warnings=tuple(warnings))
+
+
+def _replace_fec(values: dict[str, Any]) -> None:
+    """backup_fec: minrtt, and all paths but the first are backups unless they say otherwise."""
+    if values.get("scheduler") != "backup_fec":
+        return
+    values["scheduler"] = "minrtt"
+    if "paths" in values:
+        first, *others = values["paths"]
+        values["paths"] = (first, *(path if path.role else replace(path, role="backup") for path in others))

@@ -42,7 +42,7 @@ class Row:
     limit: int = 1  # how many values; a setting with a limit above 1 may be repeated
     secret: bool = False
     effect: Effect = Effect.WORKS
-    stand_ins: Mapping[str, str] = field(default_factory=dict)  # values this version replaces, with a warning
+    remarks: Mapping[str, str] = field(default_factory=dict)  # what to warn about those who write certain values
 
     @property
     def many(self) -> bool:

@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from mqvpn.config.setting import read_boolean, read_choice, read_integer, read_path, setting
 from mqvpn.config.values import Secret, interface_name
 
-SCHEDULER_STAND_INS = {"wlb_udp_pin": "wlb", "backup_fec": "minrtt"}
+SCHEDULERS = ("minrtt", "wlb", "wlb_udp_pin", "redundant", "backup_fec")
+BACKUP_FEC = "there is no error correction here; packets go by the first path, the others are its backups"
+
+
+def read_reinjection(text: str) -> bool:
+    """off, or deadline as the C mqvpn writes it."""
+    return text.lower() == "deadline" or read_boolean(text)
 
 
 def read_congestion(text: str) -> str:
@@ -44,13 +50,18 @@ class TunnelSettings:
         "are none of its users share it",
     )
     scheduler: str = setting(
-        "[Multipath] Scheduler", read_choice("minrtt", "wlb", *SCHEDULER_STAND_INS), default="wlb",
-        stand_ins=SCHEDULER_STAND_INS, flag="--scheduler", metavar="minrtt|wlb",
-        help="minrtt: the fastest path, the others when it is full; wlb: flows spread by capacity",
+        "[Multipath] Scheduler", read_choice(*SCHEDULERS), default="wlb", remarks={"backup_fec": BACKUP_FEC},
+        flag="--scheduler", metavar="NAME",
+        help="minrtt: the fastest path, the others when it is full; wlb: flows spread by capacity; wlb_udp_pin: a UDP "
+        "flow stays on its path; redundant: each packet on every path; backup_fec: the first path, others as backups",
     )
     spread: bool = setting(
         "[Multipath] Spread", read_boolean, default=True,
         help="let one flow use several paths, if the other end, too, puts such flows back in order",
+    )
+    reinjection: bool = setting(
+        "[Multipath] Reinjection", read_reinjection, default=True,
+        help="send again on another path what was under way on one that fails; with Spread only",
     )
     cc: str = setting(
         "[Multipath] CC", read_congestion, default="cubic",

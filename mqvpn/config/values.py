@@ -19,6 +19,7 @@ MAX_NAME = 63
 PIN = "sha256//"  # as curl writes it
 DEFAULT_PORT = 443
 LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
+ROLES = ("primary", "backup")
 USER_NAME = re.compile(r'[^"\\:,]+')
 
 
@@ -59,13 +60,24 @@ class HostPort:
 
 @dataclass(frozen=True, slots=True)
 class PathSetting:
-    """One `Path`: the interface whose socket carries this path."""
+    """One `Path`: the interface whose socket carries this path, and its part among the others."""
 
     interface: str
+    role: str = ""  # primary or backup; "": primary, unless the scheduler's name says otherwise
+    weight: float = 1.0  # of its share of what this end sends
 
     @classmethod
     def read(cls, text: str) -> Self:
-        return cls(interface_name(text))
+        """IFACE, and behind it any of `; role=primary|backup` and `; weight=NUMBER`."""
+        name, *details = (part.strip() for part in text.split(";"))
+        given = dict[str, str]()
+        for word, equals, value in (detail.partition("=") for detail in details):
+            if not equals or word.strip() not in ("role", "weight") or word.strip() in given:
+                raise ValueError("behind the interface ; role=backup and ; weight=0.5 are known, each once")
+            given[word.strip()] = value.strip()
+        if given.get("role", ROLES[0]) not in ROLES:
+            raise ValueError(f"a role is one of {', '.join(ROLES)}")
+        return cls(interface_name(name), given.get("role", ""), _weight(given.get("weight", "1")))
 
 
 class Secret:
@@ -141,6 +153,12 @@ def read_pin(text: str) -> str:
     if kind != PIN or len(content) != hashlib.sha256().digest_size:
         raise ValueError(f"write {PIN} and 44 characters, as mqvpn-setup pin prints them on the server")
     return PIN + b64encode(content).decode()
+
+
+def _weight(text: str) -> float:
+    if not re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,3})?", text) or not 0.01 <= float(text) <= 100:
+        raise ValueError("a weight is a number from 0.01 to 100, such as 0.5")
+    return float(text)
 
 
 def _literal(text: str) -> IPv4Address | IPv6Address | None:

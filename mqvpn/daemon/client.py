@@ -39,6 +39,7 @@ from mqvpn.system.notify import Notifier
 from mqvpn.system.sysctl import Sysctls
 from mqvpn.tunnel import events
 from mqvpn.tunnel.client import ClientOptions, ClientTunnel, State
+from mqvpn.tunnel.paths import Role
 from mqvpn.tunnel.qlog import Recorder
 from mqvpn.wire.address import Network
 
@@ -225,6 +226,8 @@ class Client:
             scheduler=self._settings.scheduler,
             congestion=self._settings.cc,
             spread=self._settings.spread,
+            reinjection=self._settings.reinjection,
+            roles={path.interface: Role(path.role == "backup", path.weight) for path in self._settings.paths},
             keep_alive=KEEP_ALIVE,
             max_path_id=self._settings.init_max_path_id or 8,
         )

@@ -32,6 +32,7 @@ class Path:
     mtu: int = 0
     backup: bool = False  # as we want it
     peer_backup: bool = False  # as the peer wants it
+    weight: float = 1.0  # of its share of what we send
     status_sequence: int = 0  # of the last PATH_STATUS sent
     challenges: list[bytes] = field(default_factory=list)  # the peer's, not answered yet
     validation: Validation | None = None

@@ -16,7 +16,7 @@ from mqvpn.multipath.events import (
     PathSuspect,
 )
 from mqvpn.multipath.issuance import Issuance
-from mqvpn.multipath.mtu import MtuProber, Towards
+from mqvpn.multipath.mtu import MtuProber
 from mqvpn.multipath.outbox import Outbox
 from mqvpn.multipath.path import Address, Path
 from mqvpn.multipath.pathstate import PathInput, PathState
@@ -40,20 +40,19 @@ class Paths:
         connection: Connection,
         outbox: Outbox,
         issuance: Issuance,
-        towards: Towards,
         emit: Callable[[QuicEvent], None],
         forgotten: Callable[[], None],
     ) -> None:
-        """towards: see MtuProber; emit: takes events; forgotten: is called when a path ID is done with."""
+        """emit: takes events; forgotten: is called when a path ID is done with."""
         self._connection = connection
         self._outbox = outbox
         self._issuance = issuance
         self._emit = emit
         self._forgotten = forgotten
-        self._statuses = Statuses(outbox, self._set_backup)
+        self._statuses = Statuses(outbox, self._set_part)
         self._mtu = 0
         self.prober = Prober(outbox)
-        self.mtu = MtuProber(outbox, towards, self._proven, self._hopeless)
+        self.mtu = MtuProber(outbox, self._proven, self._hopeless)
         self.table: dict[int, Path] = {}
 
     # What is there
@@ -115,7 +114,7 @@ class Paths:
         self._connection.open_path(path.path_id, path.socket, path.remote, path.local, cid)
         path.in_engine = True
         self.set_reset_tokens()
-        self._set_backup(path)
+        self._set_part(path)
         self._issuance.issue(path.path_id, in_use=True)
         return True
 
@@ -234,17 +233,8 @@ class Paths:
         self.abandon(path.path_id, TransportErrorCode.PATH_UNSTABLE_OR_POOR)
 
     def _doubt_mtu(self, path: Path) -> None:
-        self.mtu.limit(path)
         if path.search is not None:
             path.search.doubt()
-
-    def set_largest(self, path_id: int, largest: int, now: float) -> None:
-        """The MTU of the path's interface leaves so many bytes of UDP payload now."""
-        path = self.table.get(path_id)
-        if path is not None and path.is_live:
-            path.largest = largest
-            self.mtu.limit(path)
-            self.mtu.advance([path], now)
 
     def handle_large_lost(self, path_id: int, now: float) -> None:
         """Large packets were lost one after another, small ones were not (RFC 8899, section 4.3)."""
@@ -268,9 +258,15 @@ class Paths:
         """The peer prefers or avoids a path."""
         self._statuses.handle(status, self.table.get(status.path_id))
 
-    def _set_backup(self, path: Path) -> None:
+    def set_weight(self, path_id: int, weight: float) -> None:
+        """Scale the path's share of what we send; raises KeyError if there is none with this ID."""
+        self.table[path_id].weight = weight
+        self._set_part(self.table[path_id])
+
+    def _set_part(self, path: Path) -> None:
         if path.in_engine:
-            self._connection.set_path(path.path_id, backup=path.backup or path.peer_backup)
+            backup = path.backup or path.peer_backup
+            self._connection.set_path(path.path_id, backup=backup, weight=path.weight)
 
     def handle_suspect(self, path_id: int, now: float) -> None:
         """The engine found that a path does not answer."""

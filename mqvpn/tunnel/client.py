@@ -7,9 +7,9 @@ CLOSED      for good: whoever wants another attempt makes another ClientTunnel
 """
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from functools import partial
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
@@ -26,7 +26,7 @@ from mqvpn.multipath.connection import MultipathConnection
 from mqvpn.tunnel import ending, events, http3
 from mqvpn.tunnel.core import Endpoint, Tunnel
 from mqvpn.tunnel.invariants import LongHeader
-from mqvpn.tunnel.paths import SILENCE_LIMIT, ClientPaths, PathEvent, Uplink
+from mqvpn.tunnel.paths import SILENCE_LIMIT, ClientPaths, PathEvent, Role, Uplink
 from mqvpn.tunnel.race import Race
 from mqvpn.wire.address import Network
 from mqvpn.wire.http3 import H3ErrorCode
@@ -67,7 +67,8 @@ TRANSITIONS = {
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientOptions:
     """What a client's tunnel is to be. `keep_alive`: seconds between PINGs on a quiet path; `spread`: let one
-    flow use several paths, if the server puts it back in order."""
+    flow use several paths, if the server puts it back in order; `reinjection`: send again on another path what was
+    under way on one that fails, if the server drops what comes twice; `roles`: of interfaces, Role() of the others."""
 
     host: str
     port: int
@@ -77,6 +78,8 @@ class ClientOptions:
     keep_alive: float = 15.0
     max_path_id: int | None = 8
     spread: bool = True
+    reinjection: bool = True
+    roles: Mapping[str, Role] = field(default_factory=dict)
 
 
 class ClientTunnel(Tunnel):
@@ -97,7 +100,7 @@ class ClientTunnel(Tunnel):
         self._options = options
         self._configuration = configuration
         self._tokens = {} if tokens is None else tokens
-        self._paths = ClientPaths()
+        self._paths = ClientPaths(options.roles)
         self._race = Race()
         self._http3: http3.Http3 | None = None
         self._session = Session(lenient=True)
@@ -114,6 +117,12 @@ class ClientTunnel(Tunnel):
                 self.remove(attempt)
         elif self.connection is not None:
             self._paths.open_missing(now)
+            self.touch(self.connection)
+
+    def set_role(self, interface: str, role: Role, now: float) -> None:
+        """Make an interface a backup or a primary one, or change its weight, also while its path is in use."""
+        self._paths.set_role(interface, role, now)
+        if self.connection is not None:
             self.touch(self.connection)
 
     @property
@@ -248,9 +257,12 @@ class ClientTunnel(Tunnel):
         if self.state is State.UP:
             self._events.append(events.AddressesChanged(addresses))
             return
+        if self._options.scheduler == "redundant" and not self._spread:
+            log.warning("redundant needs Spread on both ends: the scheduler is minrtt")
         plane.set_scheduler(self._options.scheduler)
         plane.set_congestion(self._options.congestion)
         plane.set_spread(self._spread)
+        plane.set_reinjection(self._options.reinjection)
         plane.set_keep_alive(self._options.keep_alive)
         capsules = self._http3 is not None and self._http3.by_capsules
         plane.bind(self._stream_id // 4, capsules=capsules)
@@ -302,8 +314,7 @@ class ClientTunnel(Tunnel):
             )
             self._race.started(connection, uplink, now)
             self.add(connection)
-            connect = partial(connection.connect_to, largest=uplink.largest)
-            self.guard(connection, connect, uplink.remote, uplink.socket, None, now)
+            self.guard(connection, connection.connect_to, uplink.remote, uplink.socket, None, now)
         if self._race.over:
             self._move(Input.END, self._race.failure)
 

@@ -6,7 +6,8 @@ and at once when the machine reports a change of the interface.
 """
 
 import logging
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from mqvpn.multipath.connection import CannotOpenPath, MultipathConnection
 from mqvpn.multipath.events import PathAbandoned, PathAlive, PathEstablished, PathSuspect
@@ -25,15 +26,20 @@ SILENCE_LIMIT = 15.0  # seconds without an answer on any path before a new conne
 
 @dataclass(frozen=True, slots=True)
 class Uplink:
-    """The server's address `remote` through the socket of `interface` ("": the kernel chooses).
-
-    largest: bytes of UDP payload that its MTU leaves, 0: not known. It is the same uplink with another MTU.
-    """
+    """The server's address `remote` through the socket of `interface` ("": the kernel chooses)."""
 
     interface: str
     socket: int
     remote: Endpoint
-    largest: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """An interface's part among the others. `backup`: used when no primary works, by both ends; `weight`: of its share
+    of what this end sends."""
+
+    backup: bool = False
+    weight: float = 1.0
 
 
 @dataclass(slots=True)
@@ -41,8 +47,8 @@ class Link:
     """One interface: its usable uplinks, and the path that runs over it."""
 
     uplinks: tuple[Uplink, ...] = ()
+    role: Role = Role()
     path_id: int | None = None
-    remote: Endpoint = ("", 0)  # of that path
     established: bool = False
     silent: bool = False
     tries: int = 0
@@ -59,33 +65,40 @@ class Link:
 class ClientPaths:
     """Keeps every usable interface on a path of `connection`, once there is one."""
 
-    def __init__(self) -> None:
+    def __init__(self, roles: Mapping[str, Role] | None = None) -> None:
+        """roles: of interfaces by name; Role() of those not named."""
+        self._roles = dict(roles or {})
         self.links: dict[str, Link] = {}
         self.connection: MultipathConnection | None = None
         self._silent_since: float | None = None
 
     def uplinks(self) -> list[Uplink]:
-        """Every usable uplink: the first of each interface, then the second of each, and so on."""
-        ways = [link.uplinks for link in self.links.values()]
+        """Every usable uplink: the first of each interface, then the second of each, and so on; backups come last."""
+        ways = [link.uplinks for link in sorted(self.links.values(), key=lambda link: link.role.backup)]
         most = max(map(len, ways), default=0)
         return [way[place] for place in range(most) for way in ways if place < len(way)]
 
     def start(self, connection: MultipathConnection, first: Uplink, now: float) -> None:
         """`connection` is up: path 0 runs over `first`."""
         self.connection = connection
-        link = self.links[first.interface]
-        link.path_id, link.remote = 0, first.remote
-        self._tell_size(link, now)
+        self.links[first.interface].path_id = 0
+        self._give_part(self.links[first.interface], now)
 
     def handle_link(self, interface: str, uplinks: tuple[Uplink, ...], now: float) -> None:
         """What `interface` can be used for from now on; without uplinks its path is given up at once."""
-        link = self.links.setdefault(interface, Link())
+        link = self.links.setdefault(interface, Link(role=self._roles.get(interface, Role())))
         link.uplinks = uplinks
         link.retry_at, link.backoff = now, FIRST_RETRY
-        if uplinks:
-            self._tell_size(link, now)
-        else:
+        if not uplinks:
             self._abandon(link, now)
+
+    def set_role(self, interface: str, role: Role, now: float) -> None:
+        """Change an interface's part, also while its path is in use; the server is told."""
+        self._roles[interface] = role
+        link = self.links.get(interface)
+        if link is not None:
+            link.role = role
+            self._give_part(link, now)
 
     def interface(self, path_id: int) -> str:
         """The interface whose path this is; "": the kernel's choice, or no longer any."""
@@ -136,19 +149,20 @@ class ClientPaths:
             uplink = link.uplinks[link.tries % len(link.uplinks)]
             link.tries += 1
             try:
-                link.path_id = connection.open_path(
-                    uplink.socket, uplink.remote, None, now, largest=uplink.largest
-                )
-                link.remote = uplink.remote
+                link.path_id = connection.open_path(uplink.socket, uplink.remote, None, now)
+                self._give_part(link, now)
             except CannotOpenPath as error:
                 log.debug("no path over %s yet: %s", name or "any interface", error)
                 link.lost(now)
 
-    def _tell_size(self, link: Link, now: float) -> None:
-        """The MTU of the interface bounds the search for its path's."""
-        for uplink in link.uplinks:
-            if self.connection is not None and link.path_id is not None and uplink.remote == link.remote:
-                self.connection.set_largest(link.path_id, uplink.largest, now)
+    def _give_part(self, link: Link, now: float) -> None:
+        """Tell the path of a link what it is. Without the extension it is the only one: there is nothing to tell."""
+        connection, path_id = self.connection, link.path_id
+        if connection is None or path_id is None or not connection.multipath:
+            return
+        if connection.paths[path_id].backup != link.role.backup:
+            connection.set_path_status(path_id, link.role.backup, now)
+        connection.set_path_weight(path_id, link.role.weight)
 
     def _abandon(self, link: Link, now: float) -> None:
         """Give up the path of an interface that is gone, unless it is the last: that one may come back."""

@@ -19,7 +19,7 @@ from mqvpn.connectip.pool import Exhausted, Lease, Pool
 from mqvpn.connectip.request import Scope, check, compose_refusal, compose_response
 from mqvpn.connectip.session import Session
 from mqvpn.dataplane.engine import Engine
-from mqvpn.multipath import cids, mtu, seam
+from mqvpn.multipath import cids, seam
 from mqvpn.multipath import events as multipath
 from mqvpn.multipath.connection import MultipathConnection
 from mqvpn.tunnel import events, http3
@@ -43,17 +43,16 @@ MIN_CID = 8  # bytes, RFC 9000, section 7.2: of a client's first Destination Con
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerOptions:
-    """What the server grants. `authorize`: a token's user, "" for the shared key, None: no such key; `towards`: bytes
-    of UDP payload that the interface takes by which packets to a client's address leave."""
+    """What the server grants. `authorize`: a token's user, "" for the shared key, None: no such key."""
 
     authorize: Callable[[bytes], str | None]
     max_clients: int = 64
     scheduler: str = "wlb"
     congestion: str = "cubic"
     spread: bool = True
+    reinjection: bool = True
     max_path_id: int | None = 8
     reset_key: bytes = field(default=b"", repr=False)
-    towards: mtu.Towards = mtu.unknown
 
 
 @dataclass(slots=True)
@@ -88,6 +87,7 @@ class ServerTunnel(Tunnel):
         self._configuration = configuration
         self._clients: dict[MultipathConnection, Client] = {}
         self._by_cid: dict[bytes, MultipathConnection] = {}
+        self._told = False  # that redundant is not what a client gets
         self._retry = Retry(options.reset_key)
         self._tokens = Tokens()
         self._half_open: OrderedDict[MultipathConnection, float] = OrderedDict()  # and when it must be done
@@ -163,7 +163,6 @@ class ServerTunnel(Tunnel):
             original_destination_connection_id=original or header.destination,
             retry_source_connection_id=header.destination if original else None,
             reset_key=self._options.reset_key,
-            towards=self._options.towards,
         )
         self.add(connection)
         self.receive_long(connection, data, socket, remote, local, now)
@@ -266,6 +265,10 @@ class ServerTunnel(Tunnel):
         plane.set_scheduler(self._options.scheduler)
         plane.set_congestion(self._options.congestion)
         plane.set_spread(client.spread)
+        plane.set_reinjection(self._options.reinjection)
+        if self._options.scheduler == "redundant" and not client.spread and not self._told:
+            self._told = True
+            log.warning("redundant needs Spread on both ends: for clients without it the scheduler is minrtt")
         plane.allow([], [(prefix.network_address.packed, prefix.prefixlen) for prefix in client.addresses])
         if client.stream_id is not None:
             capsules = client.http is not None and client.http.by_capsules

@@ -149,7 +149,7 @@ def test_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main(["--check", str(file)]) == os.EX_OK
     output = capsys.readouterr()
     assert output.out == f"{file}: valid, client\n"
-    assert output.err.startswith(f"warning: {file}:4: [Multipath] Scheduler: backup_fec is not available")
+    assert output.err.startswith(f"warning: {file}:4: [Multipath] Scheduler: backup_fec: there is no")
     file.write_text("[Server]\nAddres = h\n")
     assert main.main(["--check", str(file)]) == os.EX_CONFIG
     assert capsys.readouterr().err == f"{file}:2: [Server] Addres: unknown key; did you mean Address?\n"

@@ -128,7 +128,8 @@ def test_server_file_of_the_c_mqvpn(tmp_path: Path) -> None:
     )
     assert [warning.removeprefix(str(file)) for warning in loaded.warnings] == [
         ":18: [Control] Listen: has no effect in this version",
-        ":20: [Multipath] Scheduler: backup_fec is not available in this version; minrtt is used instead",
+        ":20: [Multipath] Scheduler: backup_fec: there is no error correction here; packets go by the first path, the "
+        "others are its backups",
         ":24: [Reorder] Enabled: has no effect in this version",
         ":36: [Hybrid] Enabled: has no effect in this version",
     ]
@@ -166,6 +167,29 @@ def test_whom_a_client_trusts(tmp_path: Path) -> None:
     assert (loaded.pins, loaded.ca_file, loaded.warnings) == ((PIN, other), "/etc/ssl/our.pem", ())
     text = json.dumps({"server_addr": "h", "pins": [PIN, other], "ca_file": "c"})
     assert load(written(tmp_path, text)) == load(None, {"server_addr": "h", "pins": [PIN, other], "ca_file": "c"})
+
+
+MULTIPATH = "[Server]\nAddress = h\n[Multipath]\n"
+
+
+def test_paths_with_roles(tmp_path: Path) -> None:
+    text = "Path = eth0\nPath = wwan0; role=backup; weight=0.5  # by the gigabyte\nReinjection = off\n"
+    loaded = load(written(tmp_path, MULTIPATH + text))
+    assert isinstance(loaded, ClientSettings)
+    assert loaded.paths == (PathSetting("eth0"), PathSetting("wwan0", "backup", 0.5))
+    assert not loaded.reinjection
+    assert loaded.warnings == ()
+    with pytest.raises(ConfigError, match="given twice"):
+        load(written(tmp_path, MULTIPATH + "Path = eth0, eth0;role=backup\n"))
+
+
+def test_backup_fec_makes_backups_of_all_but_the_first(tmp_path: Path) -> None:
+    paths = "Path = eth0\nPath = wlan0\nPath = wwan0; role=primary\n"
+    loaded = load(written(tmp_path, f"{MULTIPATH}Scheduler = backup_fec\n{paths}"))
+    assert isinstance(loaded, ClientSettings)
+    assert loaded.scheduler == "minrtt"
+    assert [path.role for path in loaded.paths] == ["", "backup", "primary"]
+    assert len(loaded.warnings) == 1
 
 
 def test_json_files_of_the_c_mqvpn(tmp_path: Path) -> None:
@@ -311,7 +335,7 @@ def test_command_line_overrides_the_file(tmp_path: Path) -> None:
         ),
         (
             "[Server]\nAddress = h\n[Multipath]\nScheduler = fast",
-            "c:4: [Multipath] Scheduler: write one of minrtt, wlb, wlb_udp_pin, backup_fec",
+            "c:4: [Multipath] Scheduler: write one of minrtt, wlb, wlb_udp_pin, redundant, backup_fec",
         ),
     ],
 )

@@ -71,10 +71,31 @@ def test_path(name: str) -> None:
     assert PathSetting.read(name).interface == name
 
 
-@pytest.mark.parametrize("name", ["", "a" * 16, "..", ".", "a/b", "a b", "eth0:1", "a%d", "é", "wwan0; role=backup"])
+@pytest.mark.parametrize("name", ["", "a" * 16, "..", ".", "a/b", "a b", "eth0:1", "a%d", "é"])
 def test_path_refuses(name: str) -> None:
     with pytest.raises(ValueError, match="interface name"):
         PathSetting.read(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "role", "weight"),
+    [
+        ("wwan0; role=backup", "backup", 1.0),
+        ("wwan0;role=primary;weight=0.5", "primary", 0.5),
+        ("wwan0 ; weight = 3 ; role = backup", "backup", 3.0),
+    ],
+)
+def test_path_with_its_part(text: str, role: str, weight: float) -> None:
+    assert PathSetting.read(text) == PathSetting("wwan0", role, weight)
+
+
+@pytest.mark.parametrize(
+    "more",
+    ["role", "role=spare", "role=", "cost=3", "weight=0", "weight=-1", "weight=nan", "weight=101", "", "role=;role="],
+)
+def test_path_refuses_its_part(more: str) -> None:
+    with pytest.raises(ValueError, match=r"role|weight"):
+        PathSetting.read(f"wwan0;{more}")
 
 
 def test_secret_never_shows_itself() -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Any
 
 import pytest
 
 from mqvpn.multipath.connection import CannotOpenPath
 from mqvpn.multipath.events import PathAbandoned, PathAlive, PathEstablished, PathSuspect
+from mqvpn.multipath.path import Path
+from mqvpn.multipath.paths import NOWHERE
 from mqvpn.tunnel.events import PathAnswers, PathDown, PathSilent, PathUp
-from mqvpn.tunnel.paths import FIRST_RETRY, LAST_RETRY, SILENCE_LIMIT, ClientPaths, Uplink
+from mqvpn.tunnel.paths import FIRST_RETRY, LAST_RETRY, SILENCE_LIMIT, ClientPaths, Role, Uplink
 
 V4, V6 = ("192.0.2.1", 443), ("2001:db8::1", 443)
 ETH0, ETH1 = (Uplink("eth0", 0, V4),), (Uplink("eth1", 1, V4), Uplink("eth1", 1, V6))
@@ -23,25 +26,30 @@ class Played:
         self.refuses = False
         self.opened: list[tuple[int, Any]] = []
         self.abandoned: list[int] = []
-        self.sizes: list[tuple[int, int]] = []  # path ID, largest
+        self.paths: defaultdict[int, Path] = defaultdict(lambda: Path(0, NOWHERE))
+        self.statuses: list[tuple[int, bool]] = []
+        self.weights: dict[int, float] = {}
 
-    def open_path(self, socket: int, remote: Any, local: Any, now: float, *, largest: int = 0) -> int:
+    def open_path(self, socket: int, remote: Any, local: Any, now: float) -> int:
         if self.refuses:
             raise CannotOpenPath("no connection ID")
-        self.sizes.append((len(self.opened) + 1, largest))
         self.opened.append((socket, remote))
         return len(self.opened)
 
-    def set_largest(self, path_id: int, largest: int, now: float) -> None:
-        self.sizes.append((path_id, largest))
+    def set_path_status(self, path_id: int, backup: bool, now: float) -> None:
+        self.statuses.append((path_id, backup))
+        self.paths[path_id].backup = backup
+
+    def set_path_weight(self, path_id: int, weight: float) -> None:
+        self.weights[path_id] = weight
 
     def abandon_path(self, path_id: int, error_code: int, now: float) -> None:
         self.abandoned.append(path_id)
 
 
-def up(connection: Played) -> ClientPaths:
+def up(connection: Played, roles: dict[str, Role] | None = None) -> ClientPaths:
     """Two interfaces, path 0 over the first."""
-    paths = ClientPaths()
+    paths = ClientPaths(roles)
     paths.handle_link("eth0", ETH0, 100.0)
     paths.handle_link("eth1", ETH1, 100.0)
     paths.start(connection, ETH0[0], 100.0)  # type: ignore[arg-type]
@@ -54,6 +62,29 @@ def test_uplinks_take_turns_between_interfaces() -> None:
     paths.handle_link("eth1", ETH1, 100.0)
     paths.handle_link("eth0", ETH0, 100.0)
     assert paths.uplinks() == [ETH1[0], ETH0[0], ETH1[1]]
+
+
+def test_backups_are_tried_last() -> None:
+    paths = ClientPaths({"eth1": Role(backup=True)})
+    paths.handle_link("eth1", ETH1, 100.0)
+    paths.handle_link("eth0", ETH0, 100.0)
+    assert paths.uplinks() == [ETH0[0], ETH1[0], ETH1[1]]
+
+
+def test_each_path_is_given_its_part_and_only_changes_are_told() -> None:
+    connection = Played()
+    paths = up(connection, {"eth1": Role(backup=True, weight=0.5)})
+    paths.open_missing(100.0)
+    assert connection.statuses == [(1, True)]
+    assert connection.weights == {0: 1.0, 1: 0.5}
+    paths.set_role("eth1", Role(weight=2.0), 101.0)
+    paths.set_role("eth1", Role(weight=2.0), 101.0)
+    assert connection.statuses == [(1, True), (1, False)]
+    assert connection.weights == {0: 1.0, 1: 2.0}
+    paths.set_role("eth2", Role(backup=True), 101.0)
+    paths.handle_link("eth2", (Uplink("eth2", 2, V4),), 102.0)
+    paths.open_missing(102.0)
+    assert connection.statuses[-1] == (2, True)
 
 
 def test_events_are_told_by_interface() -> None:
@@ -105,19 +136,6 @@ def test_an_interface_that_is_gone_is_given_up_but_not_the_last() -> None:
     paths.handle_event(PathEstablished(1), 101.1)
     paths.handle_link("eth0", (), 102.0)
     assert connection.abandoned == [0]
-
-
-def test_the_mtu_of_interfaces_is_told_when_a_path_opens_and_when_it_changes() -> None:
-    connection = Played()
-    paths = up(connection)
-    paths.handle_link("eth1", (Uplink("eth1", 1, V4, 1372), Uplink("eth1", 1, V6, 1352)), 100.0)
-    connection.sizes.clear()
-    paths.open_missing(100.0)
-    assert connection.sizes == [(1, 1372)]
-    paths.handle_link("eth1", (Uplink("eth1", 1, V4, 8972), Uplink("eth1", 1, V6, 8952)), 101.0)
-    paths.handle_link("eth0", (Uplink("eth0", 0, V4, 1472),), 101.0)
-    assert connection.sizes[1:] == [(1, 8972), (0, 1472)]
-    assert len(connection.opened) == 1
 
 
 def test_one_path_where_the_server_knows_no_more() -> None:
