@@ -10,9 +10,10 @@ import os
 import secrets
 import ssl
 import stat
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from functools import partial
-from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_interface
+from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_address, ip_interface
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,11 @@ from mqvpn.daemon.timerfd import clock
 from mqvpn.dataplane.engine import OVERHEAD, SPREAD_BYTES, Engine
 from mqvpn.dataplane.tun import Tun
 from mqvpn.multipath.configuration import quic_configuration
+from mqvpn.multipath.mtu import ETHERNET, udp_payload, unknown
+from mqvpn.multipath.path import Endpoint
 from mqvpn.system import nat, tun
 from mqvpn.system.errors import OperationFailed
-from mqvpn.system.link import Netlink, TunLink
+from mqvpn.system.link import Interface, Netlink, TunLink
 from mqvpn.system.notify import Notifier
 from mqvpn.system.sockets import open_server_socket
 from mqvpn.system.sysctl import Sysctls
@@ -45,8 +48,8 @@ from mqvpn.tunnel.server import ServerOptions, ServerTunnel
 log = logging.getLogger(__name__)
 
 IDLE_TIMEOUT = 120.0  # seconds without a packet of a client's
-MTU = 1400 - OVERHEAD - SPREAD_BYTES  # bytes; larger packets than a client's paths take are answered with ICMP
 SOCKET = 0
+LOOPBACK = "lo"
 RESET_KEY_SIZE = 32
 
 
@@ -117,7 +120,8 @@ async def _serve(settings: ServerSettings, configuration: Any) -> int:
         udp = up.enter_context(open_server_socket(settings.listen.host, settings.listen.port))
         device = tun.open_tun(settings.tun_name)
         up.callback(os.close, device.fd)
-        host = Host(settings, pool, device.name)
+        netlink = up.enter_context(Netlink())
+        host = Host(netlink, settings, pool, device.name)
         up.callback(host.restore)
         host.apply()
         engine = Engine(is_server=True)
@@ -135,6 +139,7 @@ async def _serve(settings: ServerSettings, configuration: Any) -> int:
             reinjection=settings.reinjection,
             max_path_id=settings.init_max_path_id or 8,
             reset_key=load_reset_key(os.environ.get("STATE_DIRECTORY")),
+            towards=partial(towards, netlink),
         )
         tunnel = pump.tunnel = ServerTunnel(engine, options, pool, configuration)
         tunnel.recorder = qlog.recorder
@@ -169,7 +174,8 @@ def _reason(error: Exception) -> str:
 class Host:
     """What the server changes on the machine."""
 
-    def __init__(self, settings: ServerSettings, pool: Pool, interface: str) -> None:
+    def __init__(self, netlink: Netlink, settings: ServerSettings, pool: Pool, interface: str) -> None:
+        self._netlink = netlink
         self._settings = settings
         self._pool = pool
         self._interface = interface
@@ -179,10 +185,9 @@ class Host:
     def apply(self) -> None:
         """Set the TUN up, make this machine a router and translate addresses. Raises OperationFailed."""
         pools = _pools(self._settings)
-        mtu = self._settings.mtu or MTU
+        mtu = self._settings.mtu or largest_inner_mtu(self._netlink.interfaces())
         link = TunLink(name=self._interface, mtu=mtu, addresses=_gateways(self._pool), gso_max_size=gso_max_size(mtu))
-        with Netlink() as netlink:
-            netlink.configure(link)
+        self._netlink.configure(link)
         self._sysctls.forward([pool.version for pool in pools], self._interface)
         nat.apply(self._interface, pools)
         self._translates = True
@@ -195,6 +200,23 @@ class Host:
         except OperationFailed as error:
             log.warning("%s", error)
         self._sysctls.restore()
+
+
+def largest_inner_mtu(interfaces: Mapping[str, Interface]) -> int:
+    """Bytes of the largest IP packet that any client's paths may take; those who take less are answered with ICMP."""
+    mtu = max((link.mtu for name, link in interfaces.items() if link.up and name != LOOPBACK), default=0)
+    return udp_payload(max(mtu, ETHERNET), "0.0.0.0") - OVERHEAD - SPREAD_BYTES  # noqa: S104
+
+
+def towards(netlink: Netlink, remote: Endpoint, local: Endpoint | None) -> int:
+    """Bytes of UDP payload that the interface takes by which packets from `local` to `remote` leave."""
+    try:
+        source = ip_address(local[0]) if local is not None else None
+        index, mtu = netlink.egress(ip_address(remote[0]), source)
+    except OperationFailed as error:
+        log.warning("%s", error)
+        index = 0
+    return udp_payload(mtu, remote[0]) if index else unknown(remote, local)
 
 
 class Keys:

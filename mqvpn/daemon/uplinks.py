@@ -1,7 +1,8 @@
 """The client's sockets, one for each path interface, and by which of them the server can be reached now.
 
 An interface may be absent at start and come and go later: its socket is opened when it appears, and opened
-anew when another interface took its name, for SO_BINDTODEVICE means the one that was there.
+anew when another interface took its name, for SO_BINDTODEVICE means the one that was there. Its MTU, less the
+headers, is what path MTU discovery searches below.
 """
 
 import logging
@@ -11,6 +12,8 @@ from ipaddress import ip_address
 from typing import Self
 
 from mqvpn.daemon.pump import Pump
+from mqvpn.multipath.mtu import udp_payload
+from mqvpn.multipath.search import BASE
 from mqvpn.system.errors import OperationFailed
 from mqvpn.system.link import Interface, Netlink
 from mqvpn.system.monitor import Changes
@@ -20,6 +23,7 @@ from mqvpn.tunnel.paths import Uplink
 
 log = logging.getLogger(__name__)
 
+SMALLEST_MTU = BASE + 48  # bytes: with the headers of IPv6
 UNBOUND = ""  # stands for the one socket of a client without `Path`: the kernel's routes choose
 Endpoint = tuple[str, int]
 
@@ -55,8 +59,8 @@ class Uplinks:
 
     def concerned(self, changes: Changes) -> bool:
         """Whether what the monitor saw can matter to one of our interfaces."""
-        if self._sockets[0].interface == UNBOUND:
-            return False
+        if self._sockets[0].interface == UNBOUND:  # only the interface that the kernel chose
+            return bool(self.servers) and (changes.everything or self._sockets[0].index in changes.interfaces)
         known = {entry.index for entry in self._sockets if entry.udp is not None}
         missing = any(entry.udp is None for entry in self._sockets)
         return changes.everything or missing or bool(changes.interfaces & known)
@@ -64,7 +68,7 @@ class Uplinks:
     def current(self) -> dict[str, tuple[Uplink, ...]]:
         """What each interface can be used for now; raises OperationFailed."""
         if self._sockets[0].interface == UNBOUND:
-            return {UNBOUND: tuple(Uplink(UNBOUND, 0, server) for server in self.servers)}
+            return {UNBOUND: tuple(Uplink(UNBOUND, 0, server, self._towards(server)) for server in self.servers)}
         interfaces = self._netlink.interfaces()
         return {entry.interface: self._ways(entry, interfaces.get(entry.interface)) for entry in self._sockets}
 
@@ -87,9 +91,19 @@ class Uplinks:
             self._open(entry, interface.index)
         ways: tuple[Uplink, ...] = ()
         if interface is not None and interface.up and interface.carrier and entry.udp is not None:
-            ways = tuple(Uplink(entry.interface, entry.number, server) for server in self._reached(interface))
+            sizes = {server: udp_payload(interface.mtu, server[0]) for server in self._reached(interface)}
+            ways = tuple(
+                Uplink(entry.interface, entry.number, server, size) for server, size in sizes.items() if size >= BASE
+            )
         self._report(entry, interface, bool(ways))
         return ways
+
+    def _towards(self, server: Endpoint) -> int:
+        """What the interface takes that the kernel chooses for packets to the server."""
+        index, mtu = self._netlink.egress(ip_address(server[0]), mark=MARK)
+        if index:
+            self._sockets[0].index = index
+        return udp_payload(mtu, server[0]) if index else 0
 
     def _reached(self, interface: Interface) -> list[Endpoint]:
         versions = {address.version for address in interface.addresses}
@@ -110,6 +124,8 @@ class Uplinks:
             log.warning("%s: there is no such interface", entry.interface)
         elif not (interface.up and interface.carrier):
             log.warning("%s: %s", entry.interface, "no carrier" if interface.up else "down")
+        elif self._reached(interface):
+            log.warning("%s: MTU %d is too small, %d are needed", entry.interface, interface.mtu, SMALLEST_MTU)
         else:
             log.warning("%s: no address of the server's kind, or no route to it", entry.interface)
 

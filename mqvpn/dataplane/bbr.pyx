@@ -11,10 +11,9 @@ from libc.string cimport memset
 from mqvpn.dataplane.bbrmodel cimport *
 from mqvpn.dataplane.congestion cimport (
     ACKS_INIT, ACKS_PROBE_FEEDBACK, ACKS_PROBE_STARTING, ACKS_PROBE_STOPPING, ACKS_REFILLING,
-    CRUISE, DOWN, DRAIN, MINIMUM_PACKETS, PROBE_RTT, REFILL, STARTUP, UP, bbr_state, bbr_t)
+    CRUISE, DOWN, DRAIN, MINIMUM_PACKETS, PROBE_RTT, REFILL, STARTUP, UP, bbr_state, bbr_t, initial_window)
 
 cdef enum:
-    INITIAL_PACKETS = 32
     FULL_ROUNDS = 3                 # rounds without growth: the rate is found
     RENO_ROUNDS = 63                # rounds between probes, at most
 
@@ -38,7 +37,7 @@ cdef void bbr_reset(congestion_t* cc) noexcept nogil:
     memset(b, 0, sizeof(bbr_t))
     instances += 1
     b.random = instances * 2654435761u + 1
-    cc.cwnd = INITIAL_PACKETS * cc.segment
+    cc.cwnd = initial_window(cc)
     b.inflight_hi = b.inflight_lo = b.bw_lo = INFINITY
     b.ecn_alpha = 1.0
     enter(b, STARTUP)
@@ -102,7 +101,7 @@ cdef void set_cwnd(congestion_t* cc, const sample_t* sample) noexcept nogil:
         want += 2 * cc.segment
     if b.full_bw_reached:
         cc.cwnd = cc.cwnd + sample.acked if cc.cwnd + sample.acked < want else want
-    elif cc.cwnd < want or sample.delivered < INITIAL_PACKETS * cc.segment:
+    elif cc.cwnd < want or sample.delivered < initial_window(cc):
         cc.cwnd += sample.acked
     if b.state == PROBE_RTT:
         most = bbr_bdp(b, b.bw, b.cwnd_gain)

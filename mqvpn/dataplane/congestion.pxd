@@ -3,6 +3,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from mqvpn.dataplane.rate cimport mark_t, sample_t
 
 cdef enum:
+    INITIAL_PACKETS = 32
     MINIMUM_PACKETS = 4             # a path that carries GSO bursts and acks of its own never stops dead
 
 cdef enum congestion_kind:
@@ -101,6 +102,10 @@ cdef struct congestion_t:
     bint holding                    # less is sent than the path takes, on purpose: samples tell nothing
     cubic_t cubic
     bbr_t bbr
+
+cdef inline double initial_window(const congestion_t* cc) noexcept nogil:
+    """Bytes; jumbo frames do not make the first burst larger."""
+    return INITIAL_PACKETS * (cc.segment if cc.segment < 1500 else 1500)
 
 cdef void congestion_reset(congestion_t* cc, uint32_t segment) noexcept nogil
 cdef void congestion_choose(congestion_t* cc, congestion_kind kind) noexcept nogil

@@ -7,10 +7,9 @@ was answered. The window grows only while it is what holds the sender back (RFC 
 from libc.math cimport cbrt
 from libc.stdint cimport uint64_t
 from libc.string cimport memset
-from mqvpn.dataplane.congestion cimport MINIMUM_PACKETS, cubic_t
+from mqvpn.dataplane.congestion cimport MINIMUM_PACKETS, cubic_t, initial_window
 
 cdef enum:
-    INITIAL_PACKETS = 32
     ROUND_SAMPLES = 4               # RTT samples before a round is judged
 
 cdef double BETA = 0.7              # RFC 9438, section 4.6
@@ -21,7 +20,7 @@ cdef double FOREVER = 1e30
 cdef void cubic_reset(congestion_t* cc) noexcept nogil:
     """Initial window, slow start, no pacing until an RTT is known."""
     memset(&cc.cubic, 0, sizeof(cubic_t))
-    cc.cwnd = INITIAL_PACKETS * cc.segment
+    cc.cwnd = initial_window(cc)
     cc.cubic.ssthresh = FOREVER
     cc.cubic.round_min = FOREVER
     cc.cubic.last_round_min = FOREVER

@@ -60,8 +60,9 @@ cdef struct recovery_t:
     double rate_at
     uint64_t acked_packets, lost_packets
     uint64_t lost_datagrams
-    uint64_t large_acked            # one behind the newest acknowledged packet of more than LARGE bytes
-    uint32_t large_lost             # such packets lost since, though later small ones came through
+    uint32_t large_lost             # packets of more than LARGE bytes lost in a row, though smaller ones came through
+    uint32_t large_size             # bytes of the smallest of them
+    uint64_t large_first            # the first of them
     reorder_t reorder
     congestion_t cc
 

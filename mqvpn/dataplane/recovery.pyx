@@ -17,6 +17,7 @@ from mqvpn.dataplane.reorder cimport reorder_acked, reorder_lost, reorder_reduce
 cdef enum:
     SKIP_FIRST = 64                 # a number in so many is skipped at first, later in
     SKIP_LAST = 8192
+    LOOK = 64                       # packets behind a lost one that tell whether its size still passes
 
 cdef double GRANULARITY = 0.001     # RFC 9002, section 6.1.2
 cdef double INITIAL_RTT = 0.333     # RFC 9002, section 6.2.2
@@ -179,10 +180,25 @@ cdef int recovery_acked(recovery_t* r, uint64_t low, uint64_t high, double now, 
 
 
 cdef inline void note_large(recovery_t* r, const sent_t* s, uint64_t number) noexcept nogil:
-    """A packet of that size arrived: it is not the path's MTU that others were lost by."""
-    if s.size > LARGE and number >= r.large_acked:
-        r.large_acked = number + 1
+    """A packet as large as those that were lost arrived: it is not the path's MTU that they were lost by."""
+    if r.large_lost and s.size >= r.large_size and number > r.large_first:
         r.large_lost = 0
+
+
+cdef void note_large_lost(recovery_t* r, const sent_t* s, uint64_t number) noexcept nogil:
+    """A large packet is lost, and of those close behind it none that is as large arrived."""
+    cdef uint64_t n = number + 1, end = r.largest_acked if r.largest_acked < number + LOOK else number + LOOK
+    cdef const sent_t* other
+    while n <= end:
+        other = &r.ring[n & (r.capacity - 1)]
+        if other.state == SENT_ACKED and other.size >= s.size:
+            return
+        n += 1
+    if r.large_lost == 0:
+        r.large_first = number
+    if r.large_lost == 0 or s.size < r.large_size:
+        r.large_size = s.size
+    r.large_lost += 1
 
 
 cdef double recovery_timed(const recovery_t* r, uint64_t low, uint64_t high) noexcept nogil:
@@ -238,7 +254,8 @@ cdef int recovery_detect(recovery_t* r, double now, token_f tell, void* owner) n
                 break
             if not s.probe:
                 persistent = lose(r, s, n, by_time, pto, now) or persistent
-                r.large_lost += s.size > LARGE and n >= r.large_acked
+                if s.size > LARGE:
+                    note_large_lost(r, s, n)
             finish(r, s, tell, owner)
             count += 1
         elif s.state == SENT_ACKED:

@@ -23,6 +23,7 @@ from mqvpn.multipath.keys import Keys
 from mqvpn.multipath.keyupdate import KeyUpdates
 from mqvpn.multipath.lifetime import Lifetime
 from mqvpn.multipath.limits import PathLimits
+from mqvpn.multipath.mtu import Towards, unknown
 from mqvpn.multipath.outbox import Outbox
 from mqvpn.multipath.parameters import PeerParameters, write_initial_max_path_id
 from mqvpn.multipath.path import Address, Endpoint, Path
@@ -59,10 +60,12 @@ class MultipathConnection(EndingConnection):
         original_destination_connection_id: bytes | None = None,
         retry_source_connection_id: bytes | None = None,
         reset_key: bytes = b"",
+        towards: Towards = unknown,
     ) -> None:
         """max_path_id: the highest path ID we allow at first, None: do not offer several paths.
 
-        reset_key: for Stateless Reset Tokens; without one this connection cannot be reset.
+        reset_key: for Stateless Reset Tokens; without one this connection cannot be reset. towards: bytes of UDP
+        payload that the interface takes by which packets to an address leave; clients tell it for each path instead.
         """
         key = reset_key or secrets.token_bytes(32)
         self._own_max_path_id = max_path_id
@@ -78,7 +81,9 @@ class MultipathConnection(EndingConnection):
         self._outbox = Outbox(connection)
         self._issuance = Issuance(connection, self._outbox, lambda cid: reset_token(key, cid))
         self._limits = PathLimits(max_path_id, self._issuance, self._outbox)
-        self._paths = Paths(connection, self._outbox, self._issuance, self._events.append, self._limits.raise_own)
+        self._paths = Paths(
+            connection, self._outbox, self._issuance, towards, self._events.append, self._limits.raise_own
+        )
         ControlFrames(self._paths, self._issuance, self._limits).install(self)
         self._issuance.add_first(self.host_cid)
         self._lifetime = Lifetime(configuration.idle_timeout)
@@ -190,6 +195,10 @@ class MultipathConnection(EndingConnection):
     def set_path_weight(self, path_id: int, weight: float) -> None:
         """Scale the path's share of what this end sends; raises KeyError if there is none with this ID."""
         self._paths.set_weight(path_id, weight)
+
+    def set_largest(self, path_id: int, largest: int, now: float) -> None:
+        """Client: the MTU of this path's interface is another one now; largest: as for connect_to()."""
+        self._paths.set_largest(path_id, largest, now)
 
     def send_new_token(self, token: bytes) -> None:
         """Server: give the client a token for its next handshake (RFC 9000, section 8.1.3)."""

@@ -16,7 +16,7 @@ from mqvpn.multipath.events import (
     PathSuspect,
 )
 from mqvpn.multipath.issuance import Issuance
-from mqvpn.multipath.mtu import MtuProber
+from mqvpn.multipath.mtu import MtuProber, Towards
 from mqvpn.multipath.outbox import Outbox
 from mqvpn.multipath.path import Address, Path
 from mqvpn.multipath.pathstate import PathInput, PathState
@@ -40,10 +40,11 @@ class Paths:
         connection: Connection,
         outbox: Outbox,
         issuance: Issuance,
+        towards: Towards,
         emit: Callable[[QuicEvent], None],
         forgotten: Callable[[], None],
     ) -> None:
-        """emit: takes events; forgotten: is called when a path ID is done with."""
+        """towards: see MtuProber; emit: takes events; forgotten: is called when a path ID is done with."""
         self._connection = connection
         self._outbox = outbox
         self._issuance = issuance
@@ -52,7 +53,7 @@ class Paths:
         self._statuses = Statuses(outbox, self._set_part)
         self._mtu = 0
         self.prober = Prober(outbox)
-        self.mtu = MtuProber(outbox, self._proven, self._hopeless)
+        self.mtu = MtuProber(outbox, towards, self._proven, self._hopeless)
         self.table: dict[int, Path] = {}
 
     # What is there
@@ -233,8 +234,17 @@ class Paths:
         self.abandon(path.path_id, TransportErrorCode.PATH_UNSTABLE_OR_POOR)
 
     def _doubt_mtu(self, path: Path) -> None:
+        self.mtu.limit(path)
         if path.search is not None:
             path.search.doubt()
+
+    def set_largest(self, path_id: int, largest: int, now: float) -> None:
+        """The MTU of the path's interface leaves so many bytes of UDP payload now."""
+        path = self.table.get(path_id)
+        if path is not None and path.is_live:
+            path.largest = largest
+            self.mtu.limit(path)
+            self.mtu.advance([path], now)
 
     def handle_large_lost(self, path_id: int, now: float) -> None:
         """Large packets were lost one after another, small ones were not (RFC 8899, section 4.3)."""

@@ -45,6 +45,19 @@ class MtuSearch:
         if self.largest < BASE:  # the peer takes no more
             self.phase, self.proven = Phase.COMPLETE, self.largest
 
+    def limit(self, largest: int) -> None:
+        """The interface's MTU is another one now, which leaves this much of UDP payload."""
+        if largest == self.largest or self.phase is Phase.FAILED:
+            return
+        self.largest, self._refused = largest, largest + 1
+        self._probing = self._tries = self._refusals = 0
+        if largest < BASE:
+            self.phase, self.proven = Phase.FAILED, 0
+        elif self.proven > largest:  # that passed, so less should
+            self.phase, self.proven = Phase.CONFIRM, largest
+        elif self.phase is Phase.COMPLETE:
+            self._begin_search()
+
     @property
     def probing(self) -> int:
         """The size that is on its way; 0: none."""
@@ -73,7 +86,7 @@ class MtuSearch:
 
     def probed(self, size: int, arrived: bool) -> None:
         """What became of a probe; an answer about a size that is not probed any more counts only if it arrived."""
-        if arrived and size >= self.proven and self.phase is not Phase.FAILED:
+        if arrived and self.proven <= size <= self.largest and self.phase is not Phase.FAILED:
             self.proven = size
             self._refused = max(self._refused, size + 1)
             self._settle()

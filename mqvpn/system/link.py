@@ -132,6 +132,27 @@ class Netlink:
         return any(answer["type"] == RTN_UNICAST for answer in answers)
 
     @in_worker
+    def egress(self, address: Address, source: Address | None = None, mark: int | None = None) -> tuple[int, int]:
+        """The interface by which packets to `address` leave: its index and its MTU in bytes; zeros: no route.
+
+        source, mark: the packets' own address and SO_MARK, for policy rules. An IPv6 address may carry its zone.
+        """
+        zone = getattr(address, "scope_id", None)
+        request: dict[str, Any] = {"family": FAMILIES[address.version], "dst": str(address).partition("%")[0]}
+        if source is not None and source.version == address.version:
+            request["src"] = str(source).partition("%")[0]
+        if mark is not None:
+            request["mark"] = mark
+        with failing(f"look up the route to {address}", NO_ROUTE):
+            if zone is not None:
+                request["oif"] = int(zone) if zone.isdigit() else interface_index(zone)
+            for answer in list(self._ip.route("get", **request)):
+                index = answer.get_attr("RTA_OIF")
+                [link] = list(self._ip.get_links(index))
+                return index, link.get_attr("IFLA_MTU")
+        return 0, 0
+
+    @in_worker
     def routes(self) -> frozenset[Route]:
         """The routes in our table that carry our protocol number."""
         with failing("list the routes"):

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import partial
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
@@ -314,7 +315,8 @@ class ClientTunnel(Tunnel):
             )
             self._race.started(connection, uplink, now)
             self.add(connection)
-            self.guard(connection, connection.connect_to, uplink.remote, uplink.socket, None, now)
+            connect = partial(connection.connect_to, largest=uplink.largest)
+            self.guard(connection, connect, uplink.remote, uplink.socket, None, now)
         if self._race.over:
             self._move(Input.END, self._race.failure)
 

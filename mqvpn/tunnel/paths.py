@@ -7,7 +7,7 @@ and at once when the machine reports a change of the interface.
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mqvpn.multipath.connection import CannotOpenPath, MultipathConnection
 from mqvpn.multipath.events import PathAbandoned, PathAlive, PathEstablished, PathSuspect
@@ -26,11 +26,15 @@ SILENCE_LIMIT = 15.0  # seconds without an answer on any path before a new conne
 
 @dataclass(frozen=True, slots=True)
 class Uplink:
-    """The server's address `remote` through the socket of `interface` ("": the kernel chooses)."""
+    """The server's address `remote` through the socket of `interface` ("": the kernel chooses).
+
+    largest: bytes of UDP payload that its MTU leaves, 0: not known. It is the same uplink with another MTU.
+    """
 
     interface: str
     socket: int
     remote: Endpoint
+    largest: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,7 @@ class Link:
     uplinks: tuple[Uplink, ...] = ()
     role: Role = Role()
     path_id: int | None = None
+    remote: Endpoint = ("", 0)  # of that path
     established: bool = False
     silent: bool = False
     tries: int = 0
@@ -81,15 +86,19 @@ class ClientPaths:
     def start(self, connection: MultipathConnection, first: Uplink, now: float) -> None:
         """`connection` is up: path 0 runs over `first`."""
         self.connection = connection
-        self.links[first.interface].path_id = 0
-        self._give_part(self.links[first.interface], now)
+        link = self.links[first.interface]
+        link.path_id, link.remote = 0, first.remote
+        self._tell_size(link, now)
+        self._give_part(link, now)
 
     def handle_link(self, interface: str, uplinks: tuple[Uplink, ...], now: float) -> None:
         """What `interface` can be used for from now on; without uplinks its path is given up at once."""
         link = self.links.setdefault(interface, Link(role=self._roles.get(interface, Role())))
         link.uplinks = uplinks
         link.retry_at, link.backoff = now, FIRST_RETRY
-        if not uplinks:
+        if uplinks:
+            self._tell_size(link, now)
+        else:
             self._abandon(link, now)
 
     def set_role(self, interface: str, role: Role, now: float) -> None:
@@ -149,7 +158,10 @@ class ClientPaths:
             uplink = link.uplinks[link.tries % len(link.uplinks)]
             link.tries += 1
             try:
-                link.path_id = connection.open_path(uplink.socket, uplink.remote, None, now)
+                link.path_id = connection.open_path(
+                    uplink.socket, uplink.remote, None, now, largest=uplink.largest
+                )
+                link.remote = uplink.remote
                 self._give_part(link, now)
             except CannotOpenPath as error:
                 log.debug("no path over %s yet: %s", name or "any interface", error)
@@ -163,6 +175,12 @@ class ClientPaths:
         if connection.paths[path_id].backup != link.role.backup:
             connection.set_path_status(path_id, link.role.backup, now)
         connection.set_path_weight(path_id, link.role.weight)
+
+    def _tell_size(self, link: Link, now: float) -> None:
+        """The MTU of the interface bounds the search for its path's."""
+        for uplink in link.uplinks:
+            if self.connection is not None and link.path_id is not None and uplink.remote == link.remote:
+                self.connection.set_largest(link.path_id, uplink.largest, now)
 
     def _abandon(self, link: Link, now: float) -> None:
         """Give up the path of an interface that is gone, unless it is the last: that one may come back."""

@@ -19,7 +19,7 @@ from mqvpn.connectip.pool import Exhausted, Lease, Pool
 from mqvpn.connectip.request import Scope, check, compose_refusal, compose_response
 from mqvpn.connectip.session import Session
 from mqvpn.dataplane.engine import Engine
-from mqvpn.multipath import cids, seam
+from mqvpn.multipath import cids, mtu, seam
 from mqvpn.multipath import events as multipath
 from mqvpn.multipath.connection import MultipathConnection
 from mqvpn.tunnel import events, http3
@@ -43,7 +43,8 @@ MIN_CID = 8  # bytes, RFC 9000, section 7.2: of a client's first Destination Con
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerOptions:
-    """What the server grants. `authorize`: a token's user, "" for the shared key, None: no such key."""
+    """What the server grants. `authorize`: a token's user, "" for the shared key, None: no such key; `towards`: bytes
+    of UDP payload that the interface takes by which packets to a client's address leave."""
 
     authorize: Callable[[bytes], str | None]
     max_clients: int = 64
@@ -53,6 +54,7 @@ class ServerOptions:
     reinjection: bool = True
     max_path_id: int | None = 8
     reset_key: bytes = field(default=b"", repr=False)
+    towards: mtu.Towards = mtu.unknown
 
 
 @dataclass(slots=True)
@@ -163,6 +165,7 @@ class ServerTunnel(Tunnel):
             original_destination_connection_id=original or header.destination,
             retry_source_connection_id=header.destination if original else None,
             reset_key=self._options.reset_key,
+            towards=self._options.towards,
         )
         self.add(connection)
         self.receive_long(connection, data, socket, remote, local, now)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import logging
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +15,9 @@ from mqvpn.config.values import Secret, User
 from mqvpn.connectip.pool import Pool
 from mqvpn.daemon import exit, server
 from mqvpn.daemon.server import CertificateUnusable, Keys, load_certificate, load_reset_key
+from mqvpn.dataplane.engine import OVERHEAD, SPREAD_BYTES
+from mqvpn.system.errors import refused
+from mqvpn.system.link import Interface
 from mqvpn.tunnel import events
 from tests.tunnel.pair import write_certificate
 
@@ -93,3 +98,30 @@ def test_addresses_of_users_are_logged_at_debug_only(caplog: pytest.LogCaptureFi
     assert "alice" in shown["INFO"]
     assert "10.0.0.2" not in shown["INFO"]
     assert "10.0.0.2" in shown["DEBUG"]
+
+
+def test_the_tun_takes_what_the_largest_interface_leaves() -> None:
+    def link(name: str, mtu: int, *, is_up: bool = True) -> Interface:
+        return Interface(name, 1, is_up, True, mtu, frozenset())
+
+    links = [link("lo", 65536), link("eth0", 1500), link("eth1", 9000, is_up=False)]
+    assert server.largest_inner_mtu({one.name: one for one in links}) == 1500 - 28 - OVERHEAD - SPREAD_BYTES
+    links[2] = link("eth1", 9000)
+    assert server.largest_inner_mtu({one.name: one for one in links}) == 9000 - 28 - OVERHEAD - SPREAD_BYTES
+
+
+class Routes:
+    """Interfaces by the address that leads to them."""
+
+    def egress(self, address: IPv4Address | IPv6Address, source: IPv4Address | IPv6Address | None) -> tuple[int, int]:
+        if str(address) == "203.0.113.5":
+            raise refused("look up the route", errno.ENOMEM)
+        return {"192.0.2.5": (7, 9000), "2001:db8::5": (8, 1400)}.get(str(address), (0, 0))
+
+
+@pytest.mark.parametrize(
+    ("remote", "largest"), [("192.0.2.5", 8972), ("2001:db8::5", 1352), ("198.51.100.5", 1472), ("203.0.113.5", 1472)]
+)
+def test_what_the_interface_towards_a_client_takes(remote: str, largest: int) -> None:
+    routes: Any = Routes()
+    assert server.towards(routes, (remote, 4433), ("::", 0)) == server.towards(routes, (remote, 4433), None) == largest

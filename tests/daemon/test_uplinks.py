@@ -30,6 +30,10 @@ class FakeNetlink:
     def interfaces(self) -> dict[str, Interface]:
         return dict(self.table)
 
+    def egress(self, address: IPv4Address | IPv6Address, mark: int | None = None) -> tuple[int, int]:
+        best = next((self.table[name] for name in sorted(self.routed)), None)
+        return (best.index, best.mtu) if best else (0, 0)
+
     def reaches(self, address: IPv4Address | IPv6Address, interface: str, mark: int | None = None) -> bool:
         return interface in self.routed
 
@@ -120,8 +124,35 @@ def test_without_paths_one_socket_is_not_bound(opened: list[str | None]) -> None
     with uplinks:
         assert opened == [None]
         assert uplinks.current() == {UNBOUND: (Uplink(UNBOUND, 0, V4), Uplink(UNBOUND, 0, V6))}
-        assert not uplinks.concerned(Changes(everything=True))
+        assert [way.largest for way in uplinks.current()[UNBOUND]] == [0, 0]
+        assert not uplinks.concerned(Changes(frozenset({7})))
     assert pump.sockets == {}
+
+
+def test_without_paths_the_kernels_choice_of_an_interface_tells_the_size() -> None:
+    netlink = FakeNetlink(ETH0)
+    uplinks, _ = build(netlink)
+    with uplinks:
+        assert [way.largest for way in uplinks.current()[UNBOUND]] == [1472, 1452]
+        assert uplinks.concerned(Changes(frozenset({7})))
+        assert not uplinks.concerned(Changes(frozenset({99})))
+        netlink.table["eth0"] = replace(ETH0, mtu=9000)
+        assert [way.largest for way in uplinks.current()[UNBOUND]] == [8972, 8952]
+
+
+@pytest.mark.parametrize("mtu", [1400, 1500, 9000])
+def test_the_interfaces_mtu_tells_what_a_path_may_take(mtu: int) -> None:
+    both = replace(ETH0, addresses=ETH0.addresses | {ip_interface("2001:db8:1::2/64")}, mtu=mtu)
+    uplinks, _ = build(FakeNetlink(both), "eth0")
+    with uplinks:
+        assert [way.largest for way in uplinks.current()["eth0"]] == [mtu - 28, mtu - 48]
+
+
+def test_an_interface_with_a_tiny_mtu_is_not_used(caplog: pytest.LogCaptureFixture) -> None:
+    uplinks, _ = build(FakeNetlink(replace(ETH0, mtu=1340)), "eth0")
+    with uplinks:
+        assert uplinks.current() == {"eth0": ()}
+    assert "eth0: MTU 1340 is too small, 1379 are needed" in caplog.text
 
 
 def test_carriers_are_the_paths_or_else_what_leads_to_the_server() -> None:

@@ -86,3 +86,43 @@ def test_a_peer_that_takes_less_than_the_base_is_not_probed() -> None:
     search = MtuSearch(1200, proven=1200)
     assert search.next_probe(0.0) == 0
     assert search.proven == 1200
+
+
+def test_a_smaller_interface_limits_at_once_and_what_is_left_is_confirmed() -> None:
+    search = MtuSearch(1472)
+    drive(search, 1472)
+    search.limit(1372)
+    assert search.proven == 1372
+    assert drive(search, 1472) == [1372]
+
+
+def test_a_larger_interface_is_used_at_once() -> None:
+    search = MtuSearch(1472)
+    drive(search, 9000)
+    search.limit(8972)
+    assert drive(search, 9000) == [8972]
+    assert search.phase is Phase.COMPLETE
+
+
+def test_the_same_limit_changes_nothing() -> None:
+    search = MtuSearch(1472)
+    drive(search, 1400)
+    search.limit(1472)
+    assert drive(search, 1472) == []
+
+
+def test_a_probe_larger_than_the_new_limit_counts_no_more() -> None:
+    search = MtuSearch(8972, proven=BASE)
+    assert search.next_probe(0.0) == 8972
+    search.limit(1472)
+    search.probed(8972, True)
+    assert search.proven == BASE
+    assert drive(search, 1472) == [1472]
+
+
+def test_an_interface_that_takes_less_than_the_base_is_hopeless() -> None:
+    search = MtuSearch(1472)
+    drive(search, 1472)
+    search.limit(BASE - 1)
+    assert search.phase is Phase.FAILED
+    assert search.next_probe(0.0) == 0

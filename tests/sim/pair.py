@@ -18,6 +18,7 @@ from mqvpn.dataplane.packet import PacketBatch, PacketRefs
 from mqvpn.dataplane.udp import Bursts, Datagrams
 from mqvpn.multipath.configuration import quic_configuration
 from mqvpn.multipath.connection import MultipathConnection
+from mqvpn.multipath.mtu import Towards, unknown
 from mqvpn.multipath.seam import CipherSuite
 from tests.sim.certificate import certificate_files
 from tests.sim.net import Endpoint, Link, Net
@@ -171,8 +172,10 @@ class Pair:
         client: dict[str, Any] | None = None,
         server: dict[str, Any] | None = None,
         link: Link | None = None,
+        towards: Towards = unknown,
     ) -> None:
-        """client, server: settings for quic_configuration(); link: of the first path."""
+        """client, server: settings for quic_configuration(); link: of the first path; towards: what the server's
+        interfaces take."""
         self.net = Net(seed)
         self.client = End(self.net, is_client=True)
         self.server = End(self.net, is_client=False)
@@ -183,6 +186,7 @@ class Pair:
             max_path_id=server_max_path_id,
             original_destination_connection_id=initial[6 : 6 + initial[5]],
             reset_key=b"k" * 32,
+            towards=towards,
         )
         self.client.quic = MultipathConnection(
             engine=self.client.engine,

@@ -2,19 +2,21 @@
 
 import pytest
 
-from mqvpn.multipath.events import MtuChanged, PathSuspect
-from mqvpn.multipath.mtu import ETHERNET_V4
+from mqvpn.multipath.events import MtuChanged, PathAbandoned, PathSuspect
+from mqvpn.multipath.mtu import unknown
 from mqvpn.multipath.search import BASE, CLOSE_ENOUGH, RAISE_AFTER
 from tests.sim.net import Link
 from tests.sim.packets import udp_packet
 from tests.sim.pair import SERVER, Pair
-from tests.sim.traffic import bind
+from tests.sim.traffic import bind, exchange, flood
 
 OVERHEAD = 32  # around an inner packet
+ETHERNET = 1472  # bytes of UDP payload that an interface of MTU 1500 takes
 
 
 def connected(link: Link, *, largest: int = 0, seed: int = 1) -> Pair:
-    pair = Pair(seed, link=link)
+    """largest: what the interfaces of both ends take."""
+    pair = Pair(seed, link=link, towards=(lambda remote, local: largest) if largest else unknown)
     pair.c.connect_to(SERVER, 0, pair.client.addresses[0], pair.net.now, largest=largest)
     pair.client.settle()
     pair.run(3.0)
@@ -34,7 +36,7 @@ def traffic(pair: Pair, seconds: float, size: int, interval: float = 0.01) -> in
 @pytest.mark.parametrize("mtu", [1331, 1380, 1400, 1440, 1472, 1500])
 def test_both_ends_find_what_the_path_takes(mtu: int) -> None:
     pair = connected(Link(mtu=mtu))
-    best = min(mtu, ETHERNET_V4)
+    best = min(mtu, ETHERNET)
     for quic in (pair.c, pair.s):
         assert best - CLOSE_ENOUGH < quic.paths[0].mtu <= best
         assert quic.inner_mtu() == quic.paths[0].mtu - OVERHEAD
@@ -42,9 +44,70 @@ def test_both_ends_find_what_the_path_takes(mtu: int) -> None:
 
 def test_a_jumbo_interface_is_used_when_its_size_is_told() -> None:
     pair = connected(Link(mtu=9000), largest=8972)
-    assert pair.c.inner_mtu() == 8972 - OVERHEAD
+    assert pair.c.inner_mtu() == pair.s.inner_mtu() == 8972 - OVERHEAD
     bind(pair)
     assert traffic(pair, 1.0, 8972 - OVERHEAD) == 100
+
+
+@pytest.mark.parametrize("congestion", ["cubic", "bbr", "none"])
+def test_jumbo_frames_fill_a_fast_link(congestion: str) -> None:
+    pair = connected(Link(mtu=9000, delay=0.005, rate=12_500_000.0, queue=200_000), largest=8972)
+    pair.s.engine_connection.set_congestion(congestion)
+    bind(pair)
+    flood(pair, 1.0, size=8940)
+    figures = flood(pair, 2.0, size=8940)
+    assert figures.goodput > 90
+    assert pair.s.engine_connection.path(0).cwnd > 2 * 8972
+
+
+def test_no_packet_is_larger_than_the_interfaces_take() -> None:
+    pair = Pair(link=Link(mtu=1500), towards=lambda remote, local: 1372)
+    pair.client.keep_sent = pair.server.keep_sent = True
+    pair.c.connect_to(SERVER, 0, pair.client.addresses[0], pair.net.now, largest=1372)
+    pair.client.settle()
+    pair.run(RAISE_AFTER + 10.0)
+    for end, quic in ((pair.client, pair.c), (pair.server, pair.s)):
+        assert max(len(data) for _, _, data in end.sent) == quic.paths[0].mtu == 1372
+
+
+def test_the_interface_gets_a_smaller_mtu_and_then_a_larger_one() -> None:
+    pair = connected(Link(mtu=9000))
+    bind(pair)
+    for largest in (1400, 8972, 1472):
+        pair.c.set_largest(0, largest, pair.net.now)
+        pair.client.settle()
+        if largest < 8972:
+            assert pair.client.seen(MtuChanged)[-1].mtu == pair.c.inner_mtu() == largest - OVERHEAD  # at once
+        pair.run(1.0)
+        assert pair.c.inner_mtu() == largest - OVERHEAD
+        assert traffic(pair, 0.5, largest - OVERHEAD) == 50
+    pair.c.set_largest(0, 1400, pair.net.now)
+    pair.c.set_largest(0, 1472, pair.net.now)  # though 1400 were proven on what may be another link by now
+    pair.client.settle()
+    pair.run(1.0)
+    assert pair.c.inner_mtu() == 1472 - OVERHEAD
+
+
+def test_a_path_whose_interface_takes_too_little_is_left() -> None:
+    pair = connected(Link(mtu=1500))
+    pair.open_path("10.0.2.1", Link(mtu=1500))
+    pair.run(2.0)
+    pair.c.set_largest(1, BASE - 1, pair.net.now)
+    pair.client.settle()
+    assert [event.path_id for event in pair.client.seen(PathAbandoned)] == [1]
+    assert pair.c.inner_mtu() == ETHERNET - OVERHEAD
+
+
+def test_the_server_asks_again_which_interface_leads_to_a_client_that_moved() -> None:
+    pair = Pair(
+        link=Link(mtu=9000), towards=lambda remote, local: 8972 if remote[0] == "198.51.100.7" else 1472
+    )
+    pair.connect(3.0)
+    bind(pair)
+    assert pair.s.inner_mtu() == 1472 - OVERHEAD
+    pair.net.rebind(pair.client.addresses[0], ("198.51.100.7", 50000))
+    exchange(pair, 2.0)
+    assert pair.s.inner_mtu() == 8972 - OVERHEAD
 
 
 def test_the_largest_size_goes_through_and_one_byte_more_does_not() -> None:
@@ -95,6 +158,18 @@ def test_a_black_hole_is_found_with_large_packets_only() -> None:
     pair.net.links["10.0.1.1"].mtu = 1350
     traffic(pair, 3.0, 1440, interval=0.1)
     assert BASE <= pair.c.paths[0].mtu <= 1350
+
+
+def test_a_black_hole_between_large_and_medium_packets_is_found() -> None:
+    """Packets of a usual size get through all the while: they tell nothing of the larger ones."""
+    pair = connected(Link(mtu=9000), largest=8972)
+    bind(pair)
+    assert pair.c.inner_mtu() == 8972 - OVERHEAD
+    pair.net.links["10.0.1.1"].mtu = 1472
+    for number in range(300):
+        pair.client.send_packets([udp_packet(number, 4000), udp_packet(number, 1400)])
+        pair.run(0.01)
+    assert 1472 - CLOSE_ENOUGH < pair.c.paths[0].mtu <= 1472
 
 
 def test_an_outage_does_not_change_the_mtu() -> None:

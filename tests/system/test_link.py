@@ -142,3 +142,24 @@ def test_reaches_follows_the_rules_for_the_mark(net: Net) -> None:
             return netlink.reaches(SERVER, "eth1"), netlink.reaches(SERVER, "eth1", 0x6D71)
 
     assert inside(client, run) == (False, True)
+
+
+def test_egress_is_the_interface_that_packets_leave_by(net: Net) -> None:
+    client = two_uplinks(net)
+    client.ip("link", "set", "eth2", "mtu", "9000")
+    client.ip("rule", "add", "from", "192.0.2.2", "lookup", "778")
+    client.ip("route", "add", "default", "via", "192.0.2.1", "dev", "eth2", "table", "778")
+    client.ip("rule", "add", "fwmark", "0x6d71", "lookup", "778")
+
+    def run() -> None:
+        with Netlink() as netlink:
+            index = {name: interface.index for name, interface in netlink.interfaces().items()}
+            assert netlink.egress(SERVER) == netlink.egress(SERVER6) == (index["eth1"], 1500)
+            assert netlink.egress(SERVER, ip_address("192.0.2.2")) == (index["eth2"], 9000)
+            assert netlink.egress(SERVER, mark=0x6D71) == (index["eth2"], 9000)
+            assert netlink.egress(ip_address(f"fe80::1%{index['eth2']}")) == (index["eth2"], 9000)
+            assert netlink.egress(ip_address("fe80::1%eth2")) == (index["eth2"], 9000)
+            client.ip("route", "add", "unreachable", f"{SERVER}/32")
+            assert netlink.egress(SERVER) == (0, 0)
+
+    inside(client, run)

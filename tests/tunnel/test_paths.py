@@ -29,10 +29,12 @@ class Played:
         self.paths: defaultdict[int, Path] = defaultdict(lambda: Path(0, NOWHERE))
         self.statuses: list[tuple[int, bool]] = []
         self.weights: dict[int, float] = {}
+        self.sizes: list[tuple[int, int]] = []  # path ID, largest
 
-    def open_path(self, socket: int, remote: Any, local: Any, now: float) -> int:
+    def open_path(self, socket: int, remote: Any, local: Any, now: float, *, largest: int = 0) -> int:
         if self.refuses:
             raise CannotOpenPath("no connection ID")
+        self.sizes.append((len(self.opened) + 1, largest))
         self.opened.append((socket, remote))
         return len(self.opened)
 
@@ -42,6 +44,9 @@ class Played:
 
     def set_path_weight(self, path_id: int, weight: float) -> None:
         self.weights[path_id] = weight
+
+    def set_largest(self, path_id: int, largest: int, now: float) -> None:
+        self.sizes.append((path_id, largest))
 
     def abandon_path(self, path_id: int, error_code: int, now: float) -> None:
         self.abandoned.append(path_id)
@@ -136,6 +141,19 @@ def test_an_interface_that_is_gone_is_given_up_but_not_the_last() -> None:
     paths.handle_event(PathEstablished(1), 101.1)
     paths.handle_link("eth0", (), 102.0)
     assert connection.abandoned == [0]
+
+
+def test_the_mtu_of_interfaces_is_told_when_a_path_opens_and_when_it_changes() -> None:
+    connection = Played()
+    paths = up(connection)
+    paths.handle_link("eth1", (Uplink("eth1", 1, V4, 1372), Uplink("eth1", 1, V6, 1352)), 100.0)
+    connection.sizes.clear()
+    paths.open_missing(100.0)
+    assert connection.sizes == [(1, 1372)]
+    paths.handle_link("eth1", (Uplink("eth1", 1, V4, 8972), Uplink("eth1", 1, V6, 8952)), 101.0)
+    paths.handle_link("eth0", (Uplink("eth0", 0, V4, 1472),), 101.0)
+    assert connection.sizes[1:] == [(1, 8972), (0, 1472)]
+    assert len(connection.opened) == 1
 
 
 def test_one_path_where_the_server_knows_no_more() -> None:
