@@ -110,6 +110,21 @@ def load_reset_key(directory: str | None) -> bytes:
     return key if len(key) == RESET_KEY_SIZE else secrets.token_bytes(RESET_KEY_SIZE)
 
 
+def options_of(settings: ServerSettings, netlink: Netlink) -> ServerOptions:
+    """What the tunnel is to grant."""
+    return ServerOptions(
+        authorize=Keys(settings.auth_key, settings.users).user,
+        max_clients=settings.max_clients,
+        scheduler=settings.scheduler,
+        congestion=settings.cc,
+        spread=settings.spread,
+        reinjection=settings.reinjection,
+        max_path_id=settings.init_max_path_id or 8,
+        reset_key=load_reset_key(os.environ.get("STATE_DIRECTORY")),
+        towards=partial(towards, netlink),
+    )
+
+
 async def _serve(settings: ServerSettings, configuration: Any) -> int:
     stop = Stop()
     notifier = Notifier()
@@ -130,18 +145,7 @@ async def _serve(settings: ServerSettings, configuration: Any) -> int:
         pump = Pump(engine, packets, device.fd, lambda event: told(status, event), partial(failed, stop))
         up.callback(pump.close)
         status = ServerStatus(settings, engine, pump, device.name)
-        options = ServerOptions(
-            authorize=Keys(settings.auth_key, settings.users).user,
-            max_clients=settings.max_clients,
-            scheduler=settings.scheduler,
-            congestion=settings.cc,
-            spread=settings.spread,
-            reinjection=settings.reinjection,
-            max_path_id=settings.init_max_path_id or 8,
-            reset_key=load_reset_key(os.environ.get("STATE_DIRECTORY")),
-            towards=partial(towards, netlink),
-        )
-        tunnel = pump.tunnel = ServerTunnel(engine, options, pool, configuration)
+        tunnel = pump.tunnel = ServerTunnel(engine, options_of(settings, netlink), pool, configuration)
         tunnel.recorder = qlog.recorder
         pump.add_socket(SOCKET, udp)
         pump.start()
