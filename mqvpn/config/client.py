@@ -5,9 +5,9 @@
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from mqvpn.config.setting import Effect, plain_address, read_boolean, read_integer, read_path, setting
+from mqvpn.config.setting import plain_address, read_boolean, read_choice, read_integer, read_path, setting
 from mqvpn.config.tunnel import TunnelSettings
-from mqvpn.config.values import HostPort, PathSetting, host_name, read_pin
+from mqvpn.config.values import HostPort, PathSetting, domain_name, host_name, read_pin
 
 
 def read_dns(text: str) -> IPv4Address | IPv6Address:
@@ -23,7 +23,7 @@ def read_dns(text: str) -> IPv4Address | IPv6Address:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientSettings(TunnelSettings):
-    """A client. Without `paths` the kernel's routes choose the interface. `dns` is not applied yet."""
+    """A client. Without `paths` the kernel's routes choose the interface."""
 
     server_addr: HostPort = setting(
         "[Server] Address", HostPort.read,
@@ -53,9 +53,24 @@ class ClientSettings(TunnelSettings):
         "weight scales its share of what wlb sends",
     )
     dns: tuple[IPv4Address | IPv6Address, ...] = setting(
-        "[Interface] DNS", read_dns, default=(), limit=4, effect=Effect.WARNS,
+        "[Interface] DNS", read_dns, default=(), limit=4,
         flag="--dns", metavar="ADDRESS",
         help="name server to use through the tunnel; may be repeated, up to 4",
+    )
+    dns_mode: str = setting(
+        "[Interface] DNSMode", read_choice("auto", "resolved", "resolvconf", "file", "none"), default="auto",
+        flag="--dns-mode", metavar="auto|resolved|resolvconf|file|none",
+        help="who is told of DNS: systemd-resolved, resolvconf, /etc/resolv.conf, or nobody",
+    )
+    domains: tuple[str, ...] = setting(
+        "[Interface] Domains", domain_name, default=(), limit=32,
+        flag="--domain", metavar="[~]DOMAIN",
+        help="search domain, or with ~ one whose names only these name servers are asked for; may be repeated",
+    )
+    dns_over_tls: str = setting(
+        "[Interface] DNSOverTLS", read_choice("no", "opportunistic", "yes"), default="",
+        flag="--dns-over-tls", metavar="no|opportunistic|yes",
+        help="ask the name servers over TLS (systemd-resolved only; its own setting if left out)",
     )
     manage_routes: bool = setting(
         "[Interface] ManageRoutes", read_boolean, default=True,

@@ -149,6 +149,7 @@ def _server(values: dict[str, Any], warnings: list[str], source: str) -> ServerS
 def _client(values: dict[str, Any], warnings: list[str], source: str) -> ClientSettings:
     if "server_addr" not in values:
         raise ConfigError(f"{source}: [Server] Address: missing; write Address = HOST:PORT (or say --server)")
+    _check_dns(values, source)
     if values.get("insecure"):
         for name in ("pins", "ca_file"):
             if values.get(name):
@@ -169,3 +170,14 @@ def _replace_fec(values: dict[str, Any]) -> None:
     if "paths" in values:
         first, *others = values["paths"]
         values["paths"] = (first, *(path if path.role else replace(path, role="backup") for path in others))
+
+
+def _check_dns(values: dict[str, Any], source: str) -> None:
+    """Settings of DNS that cannot be had together."""
+    lonely = [CLIENT[name].title for name in ("domains", "dns_over_tls") if values.get(name) and not values.get("dns")]
+    if lonely:
+        raise ConfigError(f"{source}: {lonely[0]}: needs name servers; write DNS = ADDRESS too, or remove it")
+    if values.get("dns_over_tls") == "yes" and values.get("dns_mode") in ("resolvconf", "file"):
+        raise ConfigError(
+            f"{source}: [Interface] DNSOverTLS: only systemd-resolved can ask over TLS; remove it, or DNSMode"
+        )

@@ -180,6 +180,16 @@ def host_name(host: str) -> str:
     return host
 
 
+def domain_name(text: str) -> str:
+    """A DNS domain in lower case and without the last dot; one that begins with ~ only routes names."""
+    name = text.removeprefix("~").removesuffix(".").lower()
+    if text == "~.":
+        return text
+    if _literal(name) or len(name) > 253 or not all(LABEL.fullmatch(label) for label in name.split(".")):
+        raise ValueError("a domain is expected, such as example.com or ~example.com; separate several by commas")
+    return f"~{name}" if text.startswith("~") else name
+
+
 def _port(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,5}", text) or not 1 <= int(text) <= 65535:
         raise ValueError("the port after ':' is a number from 1 to 65535")

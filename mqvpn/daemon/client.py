@@ -1,4 +1,4 @@
-"""mqvpn-client: keeps one tunnel up, and the machine's TUN, addresses and routes with it.
+"""mqvpn-client: keeps one tunnel up, and the machine's TUN, addresses, routes and DNS with it.
 
 The TUN device lives as long as the daemon, so programs notice a reconnect as a pause. Everything is undone
 in reverse order when it stops. Exit statuses: 69 unreachable with Reconnect = false, 77 refused.
@@ -19,6 +19,7 @@ from mqvpn.daemon.ca import CAUnusable, load_ca
 from mqvpn.daemon.clientstatus import ClientStatus
 from mqvpn.daemon.control import Control
 from mqvpn.daemon.controlsocket import control_listener
+from mqvpn.daemon.dns import Dns
 from mqvpn.daemon.log import log_to_stderr
 from mqvpn.daemon.methods import client_methods
 from mqvpn.daemon.pump import Pump, gso_max_size
@@ -87,6 +88,7 @@ async def _serve(settings: ClientSettings) -> int:
         up.enter_context(Control(listener, client_methods(client.status)))
         reporter = asyncio.create_task(report(notifier, client.status, client.status.describe))
         up.callback(reporter.cancel)
+        await up.enter_async_context(client.dns)
         await client.keep_up()
         notifier.stopping()
     return stop.status
@@ -159,7 +161,8 @@ class Client:
         uso = bool(device.offloads & tun.Offload.USO4)
         self.pump = Pump(self._engine, Tun(device.fd, uso=uso), device.fd, self._handle_event, self._failed)
         self.uplinks = Uplinks(netlink, self.pump, tuple(path.interface for path in settings.paths))
-        self.status = ClientStatus(settings, self._engine, self.pump, device.name)
+        self.dns = Dns(settings, device.name, stop)
+        self.status = ClientStatus(settings, self._engine, self.pump, device.name, self.dns)
         log.debug("%s: offloads %s", device.name, device.offloads)
 
     def watch(self, monitor: Monitor) -> None:
@@ -305,7 +308,7 @@ class Client:
         log.debug("addresses: %s", ", ".join(map(str, addresses)))
         self._change(lambda: self._host.apply(addresses, mtu))
         self._backoff.reset()
-        self._notifier.ready()
+        self.dns.tunnel_up(self._notifier.ready)
 
     def _change(self, change: Callable[[], None]) -> None:
         """Change the machine; what it refuses ends the daemon, for the operator must know."""

@@ -3,6 +3,7 @@
 from typing import Any
 
 from mqvpn.config.client import ClientSettings
+from mqvpn.daemon.dns import Dns
 from mqvpn.daemon.pump import Pump
 from mqvpn.daemon.status import Status, duration
 from mqvpn.daemon.timerfd import clock
@@ -18,8 +19,9 @@ class ClientStatus(Status):
     role = "client"
     _settings: ClientSettings
 
-    def __init__(self, settings: ClientSettings, engine: Engine, pump: Pump, interface: str) -> None:
+    def __init__(self, settings: ClientSettings, engine: Engine, pump: Pump, interface: str, dns: Dns) -> None:
         super().__init__(settings, engine, pump, interface)
+        self._dns = dns
         self._mtu = 0
         self._up_since: float | None = None
         self._closed: dict[str, Any] | None = None
@@ -72,6 +74,7 @@ class ClientStatus(Status):
                 "next_attempt": None if self._attempt_at is None else max(0, round(self._attempt_at - now)),
                 "last_close": self._last_close(now),
                 "interfaces": self._interfaces(),
+                "dns": self._dns.status(),
             }
             | self.machine()
         )
@@ -87,7 +90,8 @@ class ClientStatus(Status):
         shown = ", ".join(f"{path['interface'] or 'default'} {path['rtt_ms']:.0f}ms" for path in paths)
         address = figures["address"][0].partition("/")[0] if figures["address"] else "no address"
         since = "" if self._up_since is None else f"; up {duration(clock() - self._up_since)}"
-        return f"Connected to {self._settings.server_addr}; {usable}/{len(paths)} paths ({shown}); {address}{since}"
+        rest = f"{address}{since}{self._dns.describe()}"
+        return f"Connected to {self._settings.server_addr}; {usable}/{len(paths)} paths ({shown}); {rest}"
 
     def _tunnel_figures(self) -> dict[str, Any]:
         tunnel = self._pump.tunnel

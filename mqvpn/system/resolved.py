@@ -68,6 +68,9 @@ class Link:
         self._delay = FIRST
         self._keeper: asyncio.Task[None] | None = None
 
+    def __str__(self) -> str:
+        return "systemd-resolved"
+
     async def start(self) -> None:
         """Set it, and keep it so. Raises OperationFailed."""
         try:

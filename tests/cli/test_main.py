@@ -57,13 +57,16 @@ def test_client_flags(run: Run, key_file: Path, capsys: pytest.CaptureFixture[st
     flags = "--mode client --server [2001:db8::1]:4433 --path eth0 --path wlan0 --insecure"
     more = "--tls-server-name vpn --no-manage-routes --no-reconnect --scheduler minrtt --log-level debug"
     rest = "--tun-name t0 --dns 1.1.1.1 --dns 9.9.9.9 --mtu 1400 --cc cubic --init-max-path-id 4 --auth-key"
-    status, settings = run(*flags.split(), *more.split(), *rest.split(), f"file:{key_file}")
+    dns = "--dns-mode file --domain Corp.Example. --domain ~lab"
+    status, settings = run(*flags.split(), *more.split(), *dns.split(), *rest.split(), f"file:{key_file}")
     assert status == os.EX_UNAVAILABLE
     assert settings == ClientSettings(
         server_addr=HostPort("2001:db8::1", 4433),
         paths=(PathSetting("eth0"), PathSetting("wlan0")),
         auth_key=Secret("a key"),
         dns=(IPv4Address("1.1.1.1"), IPv4Address("9.9.9.9")),
+        dns_mode="file",
+        domains=("corp.example", "~lab"),
         insecure=True,
         tls_server_name="vpn",
         manage_routes=False,
@@ -77,7 +80,6 @@ def test_client_flags(run: Run, key_file: Path, capsys: pytest.CaptureFixture[st
     )
     warnings = capsys.readouterr().err.splitlines()
     assert [line.split(":")[:2] for line in warnings] == [
-        ["warning", " --dns"],
         ["warning", " [Server] Insecure"],
     ]
 
@@ -178,6 +180,8 @@ def test_wrong_configuration(argv: list[str], status: int, capsys: pytest.Captur
         ["--mode", "peer"],
         ["--server", "h", "--mtu", "20"],
         ["--server", "h", "--dns", "x"],
+        ["--server", "h", "--domain", "a..b"],
+        ["--server", "h", "--dns-over-tls", "maybe"],
         ["--server", "h:0"],
         ["--listen", "example.com:1"],
         ["--log-level", "loud"],
@@ -220,6 +224,9 @@ def test_help_names_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
         "--no-reconnect",
         "--mtu",
         "--dns",
+        "--dns-mode",
+        "--domain",
+        "--dns-over-tls",
         "--server",
         "--tls-server-name",
         "--insecure",

@@ -154,7 +154,6 @@ def test_client_file_of_the_c_mqvpn(tmp_path: Path) -> None:
         warnings=loaded.warnings,
     )
     assert [warning.removeprefix(str(file)) for warning in loaded.warnings] == [
-        ":9: [Interface] DNS: has no effect in this version",
         "[Server] Insecure: the server's certificate is not verified, so anybody on the way can read and "
         "change all traffic; for tests only: write Pin = in its place",
     ]
@@ -242,10 +241,7 @@ def test_shipped_examples(name: str, kind: type, tmp_path: Path, key_file: Path)
     here = {line.split(" = ")[0] for line in switched if " = " in line}
     expected = {row.key for row in ROWS if row.name in kind.__dataclass_fields__}  # type: ignore[attr-defined]
     assert here | {"CC", "InitMaxPathId"} >= expected
-    assert [warning.partition(": ")[2] for warning in full.warnings] in (
-        [],
-        ["[Interface] DNS: has no effect in this version"],
-    )
+    assert full.warnings == ()
 
 
 def test_command_line_overrides_the_file(tmp_path: Path) -> None:
@@ -294,6 +290,23 @@ def test_command_line_overrides_the_file(tmp_path: Path) -> None:
         (
             "[Server]\nAddress = h\n[Interface]\nDNS = dns.example",
             "c:4: [Interface] DNS: the address of a name server is expected, such as 9.9.9.9 or 2620:fe::fe",
+        ),
+        (
+            "[Server]\nAddress = h\n[Interface]\nDNS = 9.9.9.9\nDomains = a.example b.example",
+            "c:5: [Interface] Domains: a domain is expected, such as example.com or ~example.com; "
+            "separate several by commas",
+        ),
+        (
+            "[Server]\nAddress = h\n[Interface]\nDNSMode = dnsmasq",
+            "c:4: [Interface] DNSMode: write one of auto, resolved, resolvconf, file, none",
+        ),
+        (
+            "[Server]\nAddress = h\n[Interface]\nDomains = a.example",
+            "c: [Interface] Domains: needs name servers; write DNS = ADDRESS too, or remove it",
+        ),
+        (
+            "[Server]\nAddress = h\n[Interface]\nDNS = 9.9.9.9\nDNSMode = file\nDNSOverTLS = yes",
+            "c: [Interface] DNSOverTLS: only systemd-resolved can ask over TLS; remove it, or DNSMode",
         ),
         (
             "[Interface]\nListen = example.com:443",

@@ -13,6 +13,7 @@ from mqvpn.config.client import ClientSettings
 from mqvpn.config.server import ServerSettings
 from mqvpn.config.values import HostPort, PathSetting, Secret
 from mqvpn.daemon.clientstatus import ClientStatus
+from mqvpn.daemon.dns import Dns
 from mqvpn.daemon.serverstatus import ServerStatus
 from mqvpn.daemon.status import duration
 from mqvpn.tunnel import events
@@ -23,6 +24,8 @@ SETTINGS = ClientSettings(
     server_addr=HostPort("vpn.example", 443), paths=(PathSetting("eth0"), PathSetting("eth1")), instance="home"
 )
 
+DNS = Dns(SETTINGS, "mq0", lambda status: None)
+
 
 def pump(tunnel: Any = None) -> Any:
     """Stands for a Pump: the tunnel, and devices that dropped nothing."""
@@ -31,7 +34,7 @@ def pump(tunnel: Any = None) -> Any:
 
 
 def test_before_there_is_a_tunnel(tmp_path: Path) -> None:
-    status = ClientStatus(SETTINGS, Network(tmp_path).server.engine, pump(), "mq0")
+    status = ClientStatus(SETTINGS, Network(tmp_path).server.engine, pump(), "mq0", DNS)
     status.attempt()
     told = status()
     assert (told["state"], told["attempts"], told["last_close"], told["next_attempt"]) == ("resolving", 1, None, None)
@@ -41,7 +44,7 @@ def test_before_there_is_a_tunnel(tmp_path: Path) -> None:
 
 
 def test_after_an_attempt_that_failed(tmp_path: Path) -> None:
-    status = ClientStatus(SETTINGS, Network(tmp_path).server.engine, pump(), "mq0")
+    status = ClientStatus(SETTINGS, Network(tmp_path).server.engine, pump(), "mq0", DNS)
     status.attempt()
     status.ended(events.Closed("no answer from 192.0.2.1:443", events.Cause.UNTRUSTED))
     status.wait(7.2)
@@ -58,7 +61,7 @@ def test_while_it_is_up(tmp_path: Path) -> None:
     network.start(client)
     network.run_until(lambda: is_up(client))
     network.run(1)
-    status = ClientStatus(SETTINGS, client.engine, pump(client.tunnel), "mq0")
+    status = ClientStatus(SETTINGS, client.engine, pump(client.tunnel), "mq0", DNS)
     status.attempt()
     status.handle_event(events.TunnelUp(client.tunnel.addresses, 1368, "eth0"))
     told = status()

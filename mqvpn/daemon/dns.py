@@ -1,0 +1,218 @@
+"""The client's DNS: chosen and checked at start, set when the tunnel is first up, kept through reconnects, taken back.
+
+systemd-resolved is told over D-Bus if it answers this machine's lookups; else mqvpn-dns writes /etc/resolv.conf or
+calls resolvconf. What a predecessor left is taken back before the server's name is looked up: by the tunnel's name
+servers it could not be found. (A DNS_ASSIGN capsule of the server would join the settings in wanted().)
+"""
+
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+import mqvpn
+from mqvpn.config.client import ClientSettings
+from mqvpn.daemon import exit
+from mqvpn.daemon.dnshelper import LIMIT, SOCKET, may_write
+from mqvpn.system.dns import LinkDns, resolved_is_asked
+from mqvpn.system.dnsrequest import MAX_LINE, Answer, Request, decode_answer
+from mqvpn.system.errors import OperationFailed
+from mqvpn.system.resolvfile import marked
+
+log = logging.getLogger(__name__)
+
+LOOK_INTERVAL = 5.0  # seconds between two looks at /etc/resolv.conf
+OVERWRITTEN = "another program wrote /etc/resolv.conf, and its name servers count; restart mqvpn to set ours again"
+NO_ROOT_PART = "systemctl enable --now mqvpn-dns.socket, or run it as root, or say DNSMode = none"
+
+
+class Keeper(Protocol):
+    """Who holds the DNS of the link: `problem` is empty while it is in effect."""
+
+    problem: str
+
+    async def start(self) -> None: ...
+    def refresh(self) -> None: ...
+    async def stop(self) -> None: ...
+
+
+class Dns:
+    """The DNS that the settings want, for the TUN `interface`; entering it raises OperationFailed."""
+
+    def __init__(self, settings: ClientSettings, interface: str, stop: Callable[[int], None]) -> None:
+        self._dns = wanted(settings)
+        self._mode = settings.dns_mode
+        self._interface = interface
+        self._instance = settings.instance or interface
+        self._stop = stop
+        self._keeper: Keeper | None = None
+        self._starting: asyncio.Task[None] | None = None
+        self._in_effect = False
+
+    async def __aenter__(self) -> Self:
+        if marked():
+            await self._take_back_leftover()
+        if self._dns is not None:
+            self._keeper = await self._choose(self._dns)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._starting is not None:
+            self._starting.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._starting
+            if self._keeper is not None:
+                await self._keeper.stop()
+
+    def tunnel_up(self, ready: Callable[[], None]) -> None:
+        """Set the DNS if that has not been done, and call `ready` when it is in effect; a failure stops the daemon."""
+        if self._keeper is None:
+            ready()
+        elif self._starting is None:
+            self._starting = asyncio.create_task(self._start(self._keeper, ready))
+        elif self._in_effect:
+            self._keeper.refresh()
+            ready()
+
+    def status(self) -> dict[str, Any] | None:
+        """Who holds it, whether it is in effect, and what is wrong with it; None if DNS is left alone."""
+        if self._keeper is None:
+            return None
+        in_effect = self._in_effect and not self._keeper.problem
+        return {"by": str(self._keeper), "in_effect": in_effect, "problem": self._keeper.problem or None}
+
+    def describe(self) -> str:
+        """What the status line says about it: nothing, as long as it is in effect."""
+        problem = self._keeper.problem if self._keeper is not None else ""
+        return f"; DNS: {problem}" if problem else ""
+
+    async def _take_back_leftover(self) -> None:
+        try:
+            await ask(Request("restore", self._instance))
+        except OperationFailed as error:
+            log.warning("/etc/resolv.conf was left behind by a client that was killed: %s", error)
+
+    async def _start(self, keeper: Keeper, ready: Callable[[], None]) -> None:
+        try:
+            await keeper.start()
+        except OperationFailed as error:
+            log.error("%s", error)
+            self._stop(exit.FAILED)
+            return
+        log.info("DNS set by %s", keeper)
+        self._in_effect = True
+        ready()
+
+    async def _choose(self, dns: LinkDns) -> Keeper:
+        if self._mode == "resolved" or (self._mode == "auto" and resolved_is_asked()):
+            from mqvpn.system import resolved  # dbus-next takes long to import
+
+            if await resolved.present():
+                await resolved.revert(self._interface)
+                return resolved.Link(self._interface, dns)
+            if self._mode == "resolved":
+                hint = "systemctl enable --now systemd-resolved, or choose another DNSMode"
+                raise OperationFailed("set the DNS by systemd-resolved", "it does not run", hint)
+        if dns.over_tls == "yes":
+            reason, hint = "this machine does not ask systemd-resolved", "take it out, or install systemd-resolved"
+            raise OperationFailed("set DNSOverTLS = yes", reason, hint)
+        files = Files(self._instance, self._interface, self._mode, dns)
+        await files.take_back()
+        return files
+
+
+class Files:
+    """DNS by mqvpn-dns, in /etc/resolv.conf or by resolvconf."""
+
+    def __init__(self, instance: str, interface: str, mode: str, dns: LinkDns) -> None:
+        self.problem = ""
+        self._request = Request("apply", instance, interface, mode, dns)
+        self._by = ""
+        self._watch: asyncio.Task[None] | None = None
+
+    def __str__(self) -> str:
+        return {"file": "/etc/resolv.conf", "": "mqvpn-dns"}.get(self._by, self._by)
+
+    async def start(self) -> None:
+        """Raises OperationFailed."""
+        self._by = (await ask(self._request)).by
+        if self._by == "file":
+            self._watch = asyncio.create_task(self._look())
+
+    def refresh(self) -> None:
+        """A file does not care which interface has the name."""
+
+    async def stop(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+        try:
+            await self.take_back()
+        except OperationFailed as error:
+            log.warning("%s", error)
+
+    async def take_back(self) -> None:
+        """Also what a predecessor of ours left. Raises OperationFailed."""
+        answer = await ask(Request("restore", self._request.instance))
+        if answer.note:
+            log.warning("%s", answer.note)
+
+    async def _look(self) -> None:
+        """Say so when another program overwrites the file; it is not fought."""
+        while True:
+            await asyncio.sleep(LOOK_INTERVAL)
+            problem = "" if marked() else OVERWRITTEN
+            if problem and not self.problem:
+                log.warning("%s", problem)
+            self.problem = problem
+
+
+def wanted(settings: ClientSettings) -> LinkDns | None:
+    """What the settings ask for; None: leave DNS alone."""
+    if not settings.dns or settings.dns_mode == "none":
+        return None
+    return LinkDns(settings.dns, settings.domains, settings.dns_over_tls)
+
+
+async def ask(request: Request) -> Answer:
+    """Have mqvpn-dns do it: as a program of ours if this is root, else by its socket. Raises OperationFailed."""
+    operation = "set the DNS" if request.verb == "apply" else "take the DNS back"
+    try:
+        exchange = _run(request.encode()) if may_write() else _connect(request.encode())
+        answer = decode_answer(await asyncio.wait_for(exchange, LIMIT))
+    except TimeoutError:
+        raise OperationFailed(operation, f"mqvpn-dns did not answer within {LIMIT:.0f} s", NO_ROOT_PART) from None
+    except ValueError:
+        hint = "see journalctl -u 'mqvpn-dns@*'"
+        raise OperationFailed(operation, "mqvpn-dns ended without an answer", hint) from None
+    except OSError as error:
+        raise OperationFailed(operation, f"{SOCKET}: {error.strerror}", NO_ROOT_PART) from error
+    if answer.error:
+        reason, _, hint = answer.error.partition("; ")
+        raise OperationFailed(operation, reason, hint or "see journalctl -u 'mqvpn-dns@*'")
+    return answer
+
+
+async def _connect(line: bytes) -> bytes:
+    reader, writer = await asyncio.open_unix_connection(SOCKET)
+    try:
+        writer.write(line)
+        return await reader.readline()
+    finally:
+        writer.close()
+
+
+async def _run(line: bytes) -> bytes:
+    """In a session of its own: what stops us from a terminal must not stop it half way."""
+    package = str(Path(mqvpn.__file__).parents[1])
+    environment: dict[str, Any] = {"PATH": os.environ.get("PATH", os.defpath), "PYTHONPATH": package}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "mqvpn.cli.dns", "serve",
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=MAX_LINE,
+        env=environment, start_new_session=True,
+    )  # fmt: skip
+    answer, _ = await process.communicate(line)
+    return answer
