@@ -1,7 +1,19 @@
-"""Extensions of ours to CONNECT-IP. Each is on when request and response both carry its header field."""
+"""Extensions of ours to CONNECT-IP: header fields, which others ignore, and an error code, which means no error to them
+(RFC 9114, section 9). SPREAD and LAST_ADDRESS are on when request and response both carry the field."""
 
 from typing import Final
 
 # Flows that use several paths at once are numbered, and put back in order by the receiver. Context ID 2:
 # flow (16 bit), sequence number (32 bit), IP packet.
 SPREAD: Final = (b"mqvpn-spread", b"v1")
+
+# The client knows what it had last and asks for it by ADDRESS_REQUEST, behind the response; the server assigns nothing
+# before that. Without this field no client asks at once: connect-ip-go takes ADDRESS_REQUEST for an error.
+LAST_ADDRESS: Final = (b"mqvpn-last-address", b"v1")
+
+# The client, among all of its user: 16 to 64 characters of base64url that nobody can guess. A newer session of the
+# same user and instance replaces the older one.
+INSTANCE: Final = b"mqvpn-instance"
+
+# The application error code that closes the connection of a session that a newer one replaced.
+REPLACED: Final = 0x6D717601

@@ -11,6 +11,7 @@ from ipaddress import IPv4Network, IPv6Network
 from urllib.parse import quote, unquote
 
 from mqvpn.connectip.error import Refused, malformed
+from mqvpn.connectip.extension import INSTANCE
 from mqvpn.wire.address import Network
 
 Headers = list[tuple[bytes, bytes]]
@@ -24,6 +25,7 @@ _TEMPLATE = re.compile(r"https://(?P<authority>[^/?#{}]+)(?P<rest>/[^#]*)")
 _PATH = re.compile(re.escape(WELL_KNOWN) + r"([^/?]*)/([^/?]*)/")
 _IPV6_PREFIX = re.compile(r"([0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)(?:/([0-9]{1,3}))?")
 _IPV4_PREFIX = re.compile(r"([0-9]+(?:\.[0-9]+){3})(?:/([0-9]{1,2}))?")
+_INSTANCE = re.compile(rb"[A-Za-z0-9_-]{16,64}")
 _REG_NAME = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=-]{1,255}")
 
 
@@ -42,10 +44,12 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class ConnectIpRequest:
-    """A request the server may accept. `token`: the bearer token, b"" if none came."""
+    """A request the server may accept. `token`: the bearer token, b"" if none came; `instance`: extension.INSTANCE,
+    "" if the client names none."""
 
     scope: Scope
     token: bytes = field(repr=False)
+    instance: str = field(default="", repr=False)
 
 
 def default_template(host: str, port: int) -> str:
@@ -93,7 +97,7 @@ def check(headers: Headers) -> ConnectIpRequest:
     if fields[b":scheme"] != b"https":
         raise malformed("connect-ip with another :scheme than https")
     _check_content(headers)
-    return ConnectIpRequest(_scope(_text(fields[b":path"])), _bearer_token(headers))
+    return ConnectIpRequest(_scope(_text(fields[b":path"])), _bearer_token(headers), _instance(headers))
 
 
 def check_response(headers: Headers) -> bool:
@@ -220,6 +224,15 @@ def _bearer_token(headers: Headers) -> bytes:
         return b""
     scheme, _, token = values[0].partition(b" ")
     return token.strip() if scheme.lower() == b"bearer" else b""
+
+
+def _instance(headers: Headers) -> str:
+    values = [value for name, value in headers if name.lower() == INSTANCE]
+    if not values:
+        return ""
+    if len(values) > 1 or not _INSTANCE.fullmatch(values[0]):
+        raise malformed(f"{INSTANCE.decode()} is not 16 to 64 characters of base64url")
+    return values[0].decode()
 
 
 def _text(value: bytes) -> str:

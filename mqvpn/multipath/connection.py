@@ -15,7 +15,7 @@ from mqvpn.dataplane.engine import Engine
 from mqvpn.multipath.cids import reset_token
 from mqvpn.multipath.configuration import HANDSHAKE_DATAGRAM_SIZE
 from mqvpn.multipath.datagram import split
-from mqvpn.multipath.ending import EndingConnection
+from mqvpn.multipath.ending import STATELESS_RESET, EndingConnection
 from mqvpn.multipath.events import NewToken
 from mqvpn.multipath.frames import ControlFrames
 from mqvpn.multipath.issuance import Issuance
@@ -389,7 +389,7 @@ class MultipathConnection(EndingConnection):
         self.close(error_code, frame_type, reason)
 
     def _handle_reset(self, now: float) -> None:
-        self.end("stateless reset")
+        self.end(STATELESS_RESET)
 
     def _handle_new_token(self, token: bytes) -> None:
         if not token:

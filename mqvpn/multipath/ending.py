@@ -14,6 +14,8 @@ from mqvpn.wire.frame import TransportErrorCode
 
 log = logging.getLogger(__name__)
 
+STATELESS_RESET = "stateless reset"  # the reason of a connection that the peer does not know any more
+
 
 class EndingConnection(TrustingConnection):
     """A connection whose CONNECTION_CLOSE frames go out in 1-RTT packets of the engine's."""

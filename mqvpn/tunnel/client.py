@@ -16,7 +16,7 @@ from typing import Any
 
 from mqvpn.connectip import events as connectip
 from mqvpn.connectip.error import Refused, StreamError
-from mqvpn.connectip.extension import SPREAD
+from mqvpn.connectip.extension import INSTANCE, LAST_ADDRESS, SPREAD
 from mqvpn.connectip.request import check_response, compose, default_template
 from mqvpn.connectip.session import Session
 from mqvpn.dataplane.engine import SPREAD_BYTES, Engine
@@ -69,7 +69,8 @@ TRANSITIONS = {
 class ClientOptions:
     """What a client's tunnel is to be. `keep_alive`: seconds between PINGs on a quiet path; `spread`: let one
     flow use several paths, if the server puts it back in order; `reinjection`: send again on another path what was
-    under way on one that fails, if the server drops what comes twice; `roles`: of interfaces, Role() of the others."""
+    under way on one that fails, if the server drops what comes twice; `roles`: of interfaces, Role() of the others; `instance`:
+    which client this is, see connectip.extension; `last_addresses`: those to ask for."""
 
     host: str
     port: int
@@ -81,6 +82,8 @@ class ClientOptions:
     spread: bool = True
     reinjection: bool = True
     roles: Mapping[str, Role] = field(default_factory=dict)
+    instance: str = field(default="", repr=False)
+    last_addresses: tuple[Network, ...] = ()
 
 
 class ClientTunnel(Tunnel):
@@ -210,10 +213,16 @@ class ClientTunnel(Tunnel):
             return
         if http.connect_allowed:
             template = default_template(self._options.host, self._options.port)
-            extensions = [SPREAD] if self._options.spread else []
-            self._stream_id = http.request(compose(template, token=self._options.key, extensions=extensions))
+            request = compose(template, token=self._options.key, extensions=self._extensions())
+            self._stream_id = http.request(request)
         elif http.settings_received:
             self._end("the server does not offer CONNECT-IP")
+
+    def _extensions(self) -> http3.Headers:
+        options = self._options
+        instance = (INSTANCE, options.instance.encode())
+        fields = ((SPREAD, options.spread), (instance, options.instance), (LAST_ADDRESS, options.last_addresses))
+        return [field for field, wanted in fields if wanted]
 
     def _http3_event(self, event: http3.Event, now: float) -> None:
         if event.stream_id != self._stream_id:
@@ -223,7 +232,10 @@ class ClientTunnel(Tunnel):
                 case http3.HeadersReceived(headers=headers) if check_response(headers):
                     self._answered = True
                     self._spread = self._options.spread and SPREAD in headers
-                    self._ask_at = now + ASK_AFTER
+                    if LAST_ADDRESS in headers and self._options.last_addresses:
+                        self._send(self._session.request_addresses(self._options.last_addresses))
+                    else:
+                        self._ask_at = now + ASK_AFTER
                 case http3.DataReceived(data=data, ended=ended):
                     for found in self._session.receive(data, ended):
                         self._session_event(found, now)

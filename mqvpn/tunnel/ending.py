@@ -1,6 +1,8 @@
 """What the end of a client's tunnel means: for the operator as text, for the daemon as a Cause."""
 
 from mqvpn.connectip.error import Refused
+from mqvpn.connectip.extension import REPLACED
+from mqvpn.multipath.ending import STATELESS_RESET
 from mqvpn.multipath.seam import ConnectionTerminated
 from mqvpn.tunnel.events import Cause, Closed
 from mqvpn.wire.http3 import H3ErrorCode
@@ -22,6 +24,10 @@ def terminated(event: ConnectionTerminated, *, unanswered: bool, presented: str 
     # The C mqvpn closes the whole connection with this code instead of sending its 403.
     if unanswered and code == H3ErrorCode.H3_FRAME_ERROR:
         return Closed("the server closed the connection instead of answering: probably the wrong key")
+    if code == REPLACED:
+        return Closed("another client with our instance took the tunnel over", Cause.REPLACED)
+    if code in NO_ERRORS and event.reason_phrase == STATELESS_RESET:
+        return Closed("the server was started anew", Cause.FORGOTTEN)
     if event.reason_phrase:
         return Closed(event.reason_phrase)
     return Closed("the server closed the connection" + ("" if code in NO_ERRORS else f" ({_name(code)})"))

@@ -12,6 +12,8 @@ class Cause(Enum):
     LOST = "no answer, or the connection broke"
     UNTRUSTED = "the server's certificate is not trusted"
     REFUSED = "the server does not accept our key"
+    FORGOTTEN = "the server was started anew and does not know the connection"
+    REPLACED = "another client that names the same instance took the tunnel over"
 
 
 @dataclass(frozen=True, slots=True)

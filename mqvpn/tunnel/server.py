@@ -14,10 +14,9 @@ from typing import Any
 
 from mqvpn.connectip import events as connectip
 from mqvpn.connectip.error import Refused, StreamError
-from mqvpn.connectip.extension import SPREAD
-from mqvpn.connectip.pool import Exhausted, Lease, Pool
+from mqvpn.connectip.extension import LAST_ADDRESS, REPLACED, SPREAD
+from mqvpn.connectip.pool import Lease, Owner, Pool
 from mqvpn.connectip.request import Scope, check, compose_refusal, compose_response
-from mqvpn.connectip.session import Session
 from mqvpn.dataplane.engine import Engine
 from mqvpn.multipath import cids, mtu, seam
 from mqvpn.multipath import events as multipath
@@ -26,14 +25,15 @@ from mqvpn.tunnel import events, http3
 from mqvpn.tunnel.core import Endpoint, Tunnel
 from mqvpn.tunnel.invariants import VERSION_1, LongHeader, version_negotiation
 from mqvpn.tunnel.retry import Retry
+from mqvpn.tunnel.roster import Client, Roster
 from mqvpn.tunnel.token import Tokens
-from mqvpn.wire.address import AddressRange, Network, RequestedAddress
+from mqvpn.wire.address import AddressRange, RequestedAddress
 from mqvpn.wire.http3 import H3ErrorCode
 
 log = logging.getLogger(__name__)
 
-SETUP_TIMEOUT = 10.0  # seconds from a connection's first packet to its accepted request
-MAX_HALF_OPEN = 256  # connections without an accepted request
+SETUP_TIMEOUT = 10.0  # seconds from a connection's first packet to its addresses
+MAX_HALF_OPEN = 256  # connections without addresses
 MAX_HALF_OPEN_FROM_ONE = 32  # of them, from one address
 RETRY_FROM = 32  # of them, before a client must show that it has the address it claims
 MAX_REFUSALS = 4  # requests refused on one connection before it is closed
@@ -57,35 +57,13 @@ class ServerOptions:
     towards: mtu.Towards = mtu.unknown
 
 
-@dataclass(slots=True)
-class Client:
-    """One connection, and its session once there is one."""
-
-    number: int
-    connection: MultipathConnection
-    cids: tuple[bytes, ...]
-    source: str  # the address it came from
-    http: http3.Http3 | None = None
-    stream_id: int | None = None
-    session: Session = field(default_factory=Session)
-    lease: Lease | None = None
-    user: str = ""
-    refusals: int = 0
-    spread: bool = False  # flows of this session may use several paths at once
-
-    @property
-    def addresses(self) -> tuple[Network, ...]:
-        """The inner addresses assigned to the client."""
-        return () if self.lease is None else tuple(entry.prefix for entry in self.lease.entries())
-
-
 class ServerTunnel(Tunnel):
     """The server's side; poll() yields tunnel.events."""
 
     def __init__(self, engine: Engine, options: ServerOptions, pool: Pool, configuration: Any) -> None:
         super().__init__(engine)
         self._options = options
-        self._pool = pool
+        self._roster = Roster(pool, options.max_clients)
         self._configuration = configuration
         self._clients: dict[MultipathConnection, Client] = {}
         self._by_cid: dict[bytes, MultipathConnection] = {}
@@ -101,12 +79,12 @@ class ServerTunnel(Tunnel):
 
     @property
     def active(self) -> int:
-        """How many tunnels are up."""
-        return self._pool.in_use
+        """How many tunnels are up or about to be."""
+        return self._roster.active
 
     @property
     def half_open(self) -> int:
-        """How many connections have no accepted request yet."""
+        """How many connections have no addresses yet."""
         return len(self._half_open)
 
     def close(self, now: float) -> None:
@@ -248,19 +226,27 @@ class ServerTunnel(Tunnel):
             raise Refused(409, "this connection has a tunnel already")
         if request.scope != Scope():
             raise Refused(501, "only tunnels for every target and protocol are served")
-        if self.active >= self._options.max_clients:
-            raise Refused(503, f"MaxClients = {self._options.max_clients} is reached")
-        try:
-            client.lease = self._pool.allocate(user or None)
-        except Exhausted as exhausted:
-            raise Refused(503, str(exhausted)) from exhausted
-        client.user, client.stream_id = user, stream_id
+        self._roster.enter(client, Owner(user, request.instance))
+        client.stream_id = stream_id
         client.spread = self._options.spread and SPREAD in headers
+        may_wish = LAST_ADDRESS in headers and self._roster.may_wish(client)
+        extensions = ((SPREAD, client.spread), (LAST_ADDRESS, may_wish))
+        http.respond(stream_id, compose_response([field for field, is_on in extensions if is_on]))
+        if not may_wish:
+            self._lease(client, http, stream_id)
+
+    def _lease(
+        self, client: Client, http: http3.Http3, stream_id: int, requests: tuple[RequestedAddress, ...] = ()
+    ) -> None:
+        """Assign addresses to a client that has entered; `requests`: those it asked for."""
+        lease, older = self._roster.lease(client, [request.prefix for request in requests])
+        if older is not None:
+            self._end(older, "a newer session of this instance took its place", REPLACED)
         self._half_open.pop(client.connection, None)
         self._load(client)
-        http.respond(stream_id, compose_response([SPREAD] if client.spread else []))
-        routes = client.session.advertise(_everything(client.lease))
-        http.data(stream_id, client.session.assign(client.lease.entries()) + routes)
+        entries = lease.entries(_first(requests, 4), _first(requests, 6))
+        routes = client.session.advertise(_everything(lease))
+        http.data(stream_id, client.session.assign(entries, answering=requests) + routes)
 
     def _load(self, client: Client) -> None:
         """Tell the engine whose packets are whose."""
@@ -281,29 +267,35 @@ class ServerTunnel(Tunnel):
         self._events.append(events.ClientJoined(client.number, client.user, client.addresses))
 
     def _session_event(self, client: Client, http: http3.Http3, event: connectip.Event, now: float) -> None:
-        if client.stream_id is None or client.lease is None:
+        if client.stream_id is None:
             return
         match event:
-            case connectip.DatagramReceived(payload=payload):
+            case connectip.DatagramReceived(payload=payload) if client.lease is not None:
                 self.capsule_received(client.connection, payload, now)
-            case connectip.AddressesRequested(addresses=requests):
+            case connectip.AddressesRequested(addresses=requests) if client.lease is not None:
                 entries = client.lease.entries(_first(requests, 4), _first(requests, 6))
                 http.data(client.stream_id, client.session.assign(entries, answering=requests))
+            case connectip.AddressesRequested(addresses=requests) if self._roster.asks(client):
+                self._lease(client, http, client.stream_id, requests)
             case connectip.Closed():
                 http.data(client.stream_id, b"", end=True)
                 self._leave(client, "the client closed the tunnel")
 
     def _leave(self, client: Client, reason: str) -> None:
         """The session is over: its addresses and routes are free. The connection may still be closing."""
-        lease, client.lease = client.lease, None
-        if lease is None:
-            return
-        self._pool.release(lease)
+        joined = client.lease is not None
+        if self._roster.leave(client):
+            self._end(client, reason, H3ErrorCode.H3_NO_ERROR, joined=joined)
+
+    def _end(self, client: Client, reason: str, code: int, *, joined: bool = True) -> None:
+        """Close the connection of a client that has left the roster."""
         if not client.connection.terminated:
             client.connection.engine_connection.unbind()
             client.connection.engine_connection.allow([], [])
-            client.connection.close(H3ErrorCode.H3_NO_ERROR)
-        self._events.append(events.ClientLeft(client.number, client.user, reason))
+            client.connection.close(code, reason_phrase=reason if code == REPLACED else "")
+            self.touch(client.connection)
+        if joined:
+            self._events.append(events.ClientLeft(client.number, client.user, reason))
 
     def _own_timeout(self) -> float | None:
         return next(iter(self._half_open.values()), None)

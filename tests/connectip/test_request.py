@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mqvpn.connectip.error import Refused, StreamError
+from mqvpn.connectip.extension import INSTANCE
 from mqvpn.connectip.request import (
     Headers,
     Scope,
@@ -49,6 +50,23 @@ def test_headers_are_in_the_order_deployed_servers_know() -> None:
 
 def test_no_token_no_authorization() -> None:
     assert b"authorization" not in dict(compose(TEMPLATE))
+
+
+@pytest.mark.parametrize("instance", [b"sixteen-letters_", b"x" * 64])
+def test_an_instance(instance: bytes) -> None:
+    found = check(compose(TEMPLATE, extensions=[(INSTANCE, instance)]))
+    assert found.instance == instance.decode()
+    assert found.instance not in repr(found)
+
+
+def test_no_instance() -> None:
+    assert check(request()).instance == ""
+
+
+@pytest.mark.parametrize("values", [[b""], [b"x" * 15], [b"x" * 65], [b"x" * 15 + b"="], [b"x" * 16, b"x" * 16]])
+def test_what_is_no_instance(values: list[bytes]) -> None:
+    with pytest.raises(StreamError, match="mqvpn-instance is not 16 to 64"):
+        check(request() + [(INSTANCE, value) for value in values])
 
 
 def test_ipv6_proxy_is_in_brackets() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mqvpn.connectip.error import Refused
+from mqvpn.connectip.extension import REPLACED
 from mqvpn.multipath.seam import ConnectionTerminated
 from mqvpn.tunnel import ending
 from mqvpn.tunnel.events import Cause
@@ -28,6 +29,15 @@ def terminated(code: int, reason: str = "") -> ConnectionTerminated:
 def test_connections_that_end(event: ConnectionTerminated, says: str) -> None:
     closed = ending.terminated(event, unanswered=False)
     assert (closed.reason, closed.cause) == (says, Cause.LOST)
+
+
+def test_a_server_that_was_started_anew() -> None:
+    assert ending.terminated(terminated(0, "stateless reset"), unanswered=False).cause is Cause.FORGOTTEN
+
+
+def test_a_client_that_was_replaced() -> None:
+    closed = ending.terminated(terminated(REPLACED, "any words"), unanswered=False)
+    assert (closed.reason, closed.cause) == ("another client with our instance took the tunnel over", Cause.REPLACED)
 
 
 def test_the_c_servers_way_to_refuse_a_key() -> None:
