@@ -1,6 +1,7 @@
 """Extensions of ours to CONNECT-IP: header fields, which others ignore, and an error code, which means no error to them
 (RFC 9114, section 9). SPREAD and LAST_ADDRESS are on when request and response both carry the field."""
 
+import re
 from typing import Final
 
 # Flows that use several paths at once are numbered, and put back in order by the receiver. Context ID 2:
@@ -15,5 +16,12 @@ LAST_ADDRESS: Final = (b"mqvpn-last-address", b"v1")
 # same user and instance replaces the older one.
 INSTANCE: Final = b"mqvpn-instance"
 
+_INSTANCE_FORM = re.compile(r"[A-Za-z0-9_-]{16,64}")
+
 # The application error code that closes the connection of a session that a newer one replaced.
 REPLACED: Final = 0x6D717601
+
+
+def is_instance(text: str) -> bool:
+    """Whether `text` may stand in the field INSTANCE."""
+    return _INSTANCE_FORM.fullmatch(text) is not None

@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from itertools import chain, islice
 
 from mqvpn.wire.address import AssignedAddress, Network
 
@@ -114,9 +115,11 @@ class Pool:
         del self._used[offset]
         self._remember(offset, lease.owner)
 
-    def leases(self) -> list[Lease]:
-        """Every lease that is out or remembered, the one that is to be given away first at the beginning."""
-        return [self._lease(*entry) for entry in (*self._free.items(), *self._used.items())]
+    def leases(self, newest: int | None = None) -> list[Lease]:
+        """The leases that are out or remembered, the one that is to be given away first at the beginning; all of
+        them, or so many of the newest."""
+        latest = islice(chain(reversed(self._used.items()), reversed(self._free.items())), newest)
+        return [self._lease(*entry) for entry in reversed(list(latest))]
 
     def remember(self, leases: Iterable[Lease]) -> None:
         """Take leases() of an earlier pool as given back in that order; those that do not fit are left out."""

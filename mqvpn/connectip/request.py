@@ -11,7 +11,7 @@ from ipaddress import IPv4Network, IPv6Network
 from urllib.parse import quote, unquote
 
 from mqvpn.connectip.error import Refused, malformed
-from mqvpn.connectip.extension import INSTANCE
+from mqvpn.connectip.extension import INSTANCE, is_instance
 from mqvpn.wire.address import Network
 
 Headers = list[tuple[bytes, bytes]]
@@ -25,7 +25,6 @@ _TEMPLATE = re.compile(r"https://(?P<authority>[^/?#{}]+)(?P<rest>/[^#]*)")
 _PATH = re.compile(re.escape(WELL_KNOWN) + r"([^/?]*)/([^/?]*)/")
 _IPV6_PREFIX = re.compile(r"([0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)(?:/([0-9]{1,3}))?")
 _IPV4_PREFIX = re.compile(r"([0-9]+(?:\.[0-9]+){3})(?:/([0-9]{1,2}))?")
-_INSTANCE = re.compile(rb"[A-Za-z0-9_-]{16,64}")
 _REG_NAME = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=-]{1,255}")
 
 
@@ -230,9 +229,10 @@ def _instance(headers: Headers) -> str:
     values = [value for name, value in headers if name.lower() == INSTANCE]
     if not values:
         return ""
-    if len(values) > 1 or not _INSTANCE.fullmatch(values[0]):
+    instance = values[0].decode("latin-1")
+    if len(values) > 1 or not is_instance(instance):
         raise malformed(f"{INSTANCE.decode()} is not 16 to 64 characters of base64url")
-    return values[0].decode()
+    return instance
 
 
 def _text(value: bytes) -> str:

@@ -20,6 +20,7 @@ from mqvpn.daemon.clientstatus import ClientStatus
 from mqvpn.daemon.control import Control
 from mqvpn.daemon.controlsocket import control_listener
 from mqvpn.daemon.dns import Dns
+from mqvpn.daemon.identity import Identity
 from mqvpn.daemon.log import log_to_stderr
 from mqvpn.daemon.methods import client_methods
 from mqvpn.daemon.pump import Pump, gso_max_size
@@ -52,6 +53,8 @@ STATUSES = {
     events.Cause.LOST: exit.UNAVAILABLE,
     events.Cause.UNTRUSTED: exit.REFUSED,
     events.Cause.REFUSED: exit.REFUSED,
+    events.Cause.FORGOTTEN: exit.UNAVAILABLE,
+    events.Cause.REPLACED: exit.UNAVAILABLE,
 }
 
 
@@ -79,7 +82,9 @@ async def _serve(settings: ClientSettings) -> int:
         up.callback(os.close, device.fd)
         host = Host(netlink, device.name, settings)
         up.callback(host.restore)
-        client = Client(settings, netlink, device, host, notifier, stop, qlog.recorder)
+        identity = Identity(os.environ.get("STATE_DIRECTORY"), str(settings.server_addr))
+        up.push_async_callback(identity.close)
+        client = Client(settings, netlink, device, host, notifier, stop, qlog.recorder, identity)
         up.callback(client.pump.close)
         up.enter_context(client.uplinks)
         monitor = Monitor()
@@ -144,9 +149,11 @@ class Client:
         notifier: Notifier,
         stop: Stop,
         recorder: Recorder | None,
+        identity: Identity,
     ) -> None:
         self._settings = settings
         self._ca = load_ca(settings.ca_file)
+        self._identity = identity
         self._host = host
         self._notifier = notifier
         self._stop = stop
@@ -179,7 +186,7 @@ class Client:
                 break
             self.status.ended(closed)
             if self._settings.reconnect and closed.cause is not events.Cause.REFUSED:
-                await self._wait(closed.reason)
+                await self._wait(closed)
             else:
                 log.error("%s", closed.reason)
                 self._stop(STATUSES[closed.cause])
@@ -233,6 +240,8 @@ class Client:
             roles={path.interface: Role(path.role == "backup", path.weight) for path in self._settings.paths},
             keep_alive=KEEP_ALIVE,
             max_path_id=self._settings.init_max_path_id or 8,
+            instance=self._identity.instance,
+            last_addresses=self._identity.last_addresses,
         )
 
     def _configuration(self) -> Any:
@@ -245,13 +254,18 @@ class Client:
             pins=self._settings.pins,
         )
 
-    async def _wait(self, reason: str) -> None:
-        """Until the next attempt; a change of our interfaces ends the wait."""
-        delay = self._backoff.next()
+    async def _wait(self, closed: events.Closed) -> None:
+        """Until the next attempt; a change of our interfaces ends the wait, unless another client replaced us."""
+        delay = self._backoff.next(closed.cause)
         self.status.wait(delay)
-        log.warning("%s; next attempt in %.0f s", reason, delay)
+        log.warning("%s; next attempt in %.0f s", closed.reason, delay)
+        wake = self._links_changed
+        if closed.cause is events.Cause.REPLACED:
+            log.warning("the state directory of another machine may be a copy of ours: we become another instance")
+            self._identity.renew()
+            wake = asyncio.Event()
         with suppress(TimeoutError):
-            await self._stop.interrupts(asyncio.wait_for(self._links_changed.wait(), delay))
+            await self._stop.interrupts(asyncio.wait_for(wake.wait(), delay))
         if self._tunnel is not None:
             self._tunnel.discard()
 
@@ -287,6 +301,7 @@ class Client:
                 self._up(addresses, mtu)
                 log.info("tunnel up over %s, MTU %d", name, mtu)
             case events.AddressesChanged(addresses=addresses):
+                self._identity.remember(addresses)
                 self._change(lambda: self._host.apply(addresses, self._mtu))
                 log.info("the server changed our addresses")
             case events.MtuChanged(mtu=mtu):
@@ -306,6 +321,7 @@ class Client:
     def _up(self, addresses: tuple[Network, ...], mtu: int) -> None:
         self._mtu = mtu
         log.debug("addresses: %s", ", ".join(map(str, addresses)))
+        self._identity.remember(addresses)
         self._change(lambda: self._host.apply(addresses, mtu))
         self._backoff.reset()
         self.dns.tunnel_up(self._notifier.ready)

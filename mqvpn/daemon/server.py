@@ -23,11 +23,13 @@ from mqvpn.connectip.pool import Pool
 from mqvpn.daemon import exit
 from mqvpn.daemon.control import Control
 from mqvpn.daemon.controlsocket import control_listener
+from mqvpn.daemon.leases import Leases
 from mqvpn.daemon.log import log_to_stderr
 from mqvpn.daemon.methods import server_methods
 from mqvpn.daemon.pump import Pump, gso_max_size
 from mqvpn.daemon.qlog import Qlog
 from mqvpn.daemon.serverstatus import ServerStatus
+from mqvpn.daemon.statefile import replace
 from mqvpn.daemon.stats import report
 from mqvpn.daemon.stop import Stop
 from mqvpn.daemon.timerfd import clock
@@ -100,14 +102,14 @@ def load_reset_key(directory: str | None) -> bytes:
         return secrets.token_bytes(RESET_KEY_SIZE)
     file = Path(directory) / "reset.key"
     try:
-        if not file.exists():
-            file.touch(mode=0o600)
-            file.write_bytes(secrets.token_bytes(RESET_KEY_SIZE))
-        key = file.read_bytes()
+        if file.exists() and len(key := file.read_bytes()) == RESET_KEY_SIZE:
+            return key
+        key = secrets.token_bytes(RESET_KEY_SIZE)
+        replace(file, key)
     except OSError as error:
         log.warning("%s: %s: clients will notice a restart late", file, error.strerror)
-        key = b""
-    return key if len(key) == RESET_KEY_SIZE else secrets.token_bytes(RESET_KEY_SIZE)
+        key = secrets.token_bytes(RESET_KEY_SIZE)
+    return key
 
 
 def options_of(settings: ServerSettings, netlink: Netlink) -> ServerOptions:
@@ -131,6 +133,8 @@ async def _serve(settings: ServerSettings, configuration: Any) -> int:
     pool = Pool(settings.subnet, settings.subnet6)
     async with AsyncExitStack() as up:
         listener = up.enter_context(control_listener(settings))
+        leases = Leases(os.environ.get("STATE_DIRECTORY"), pool)
+        up.push_async_callback(leases.close)
         qlog = up.enter_context(Qlog(settings.qlog_dir))
         udp = up.enter_context(open_server_socket(settings.listen.host, settings.listen.port))
         device = tun.open_tun(settings.tun_name)
@@ -142,7 +146,8 @@ async def _serve(settings: ServerSettings, configuration: Any) -> int:
         engine = Engine(is_server=True)
         packets = Tun(device.fd, uso=bool(device.offloads & tun.Offload.USO4))
         log.debug("%s: offloads %s", device.name, device.offloads)
-        pump = Pump(engine, packets, device.fd, lambda event: told(status, event), partial(failed, stop))
+        on_event = leases.following(lambda event: told(status, event))
+        pump = Pump(engine, packets, device.fd, on_event, partial(failed, stop))
         up.callback(pump.close)
         status = ServerStatus(settings, engine, pump, device.name)
         tunnel = pump.tunnel = ServerTunnel(engine, options_of(settings, netlink), pool, configuration)

@@ -10,7 +10,8 @@ from mqvpn.daemon.timerfd import clock
 from mqvpn.dataplane.engine import Engine
 from mqvpn.tunnel import events
 from mqvpn.tunnel.counters import server_client_figures
-from mqvpn.tunnel.server import Client, ServerTunnel
+from mqvpn.tunnel.roster import Client
+from mqvpn.tunnel.server import ServerTunnel
 
 PAGE = 64  # clients in one answer: about 60 KB and a millisecond
 

@@ -69,8 +69,8 @@ TRANSITIONS = {
 class ClientOptions:
     """What a client's tunnel is to be. `keep_alive`: seconds between PINGs on a quiet path; `spread`: let one
     flow use several paths, if the server puts it back in order; `reinjection`: send again on another path what was
-    under way on one that fails, if the server drops what comes twice; `roles`: of interfaces, Role() of the others; `instance`:
-    which client this is, see connectip.extension; `last_addresses`: those to ask for."""
+    under way on one that fails, if the server drops what comes twice; `roles`: of interfaces, Role() of the others;
+    `instance`: which client this is, see connectip.extension; `last_addresses`: those to ask for."""
 
     host: str
     port: int

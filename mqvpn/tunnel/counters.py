@@ -6,7 +6,7 @@ from typing import Any
 from mqvpn.dataplane.engine import Engine
 from mqvpn.multipath.connection import MultipathConnection
 from mqvpn.tunnel.client import ClientTunnel
-from mqvpn.tunnel.server import Client
+from mqvpn.tunnel.roster import Client
 from mqvpn.wire.drop import Drop
 
 

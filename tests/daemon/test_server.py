@@ -67,6 +67,11 @@ def test_the_reset_key_outlives_the_daemon(tmp_path: Path) -> None:
     assert (tmp_path / "reset.key").stat().st_mode & 0o777 == 0o600
 
 
+def test_a_torn_reset_key_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "reset.key").write_bytes(b"torn")
+    assert load_reset_key(str(tmp_path)) == load_reset_key(str(tmp_path))
+
+
 def test_without_a_state_directory_the_reset_key_is_new_each_time(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from mqvpn.multipath.connection import MultipathConnection
 from mqvpn.tunnel import events
-from mqvpn.tunnel.server import Client, ServerTunnel
+from mqvpn.tunnel.roster import Client
+from mqvpn.tunnel.server import ServerTunnel
 from mqvpn.wire.buffer import Writer
 from mqvpn.wire.frame import Frame, write_frame
 from tests.tunnel.pair import End, Network, is_up
