@@ -12,10 +12,11 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mqvpn.cli import instances, show
+from mqvpn.cli import diagnose, instances, show
 from mqvpn.cli.call import EX_FAILED, EX_NOPERM, EX_UNAVAILABLE, LONG_TIMEOUT, CallError, call
 from mqvpn.cli.instances import Instance
 from mqvpn.cli.printversion import PrintVersion
@@ -27,7 +28,7 @@ INTERVAL = 1.0  # seconds between two looks of --watch
 CLEAR = "\x1b[H\x1b[J"
 USAGE = 2  # argparse's
 NOT_ALLOWED = 4  # systemctl's exit status without the right to
-STATUSES = "Exit status: 0 done, 1 failed, 2 wrong usage, 69 not running, 77 not allowed."
+STATUSES = "Exit status: 0 done, 1 failed (diagnose: problems found), 2 wrong usage, 69 not running, 77 not allowed."
 
 
 @dataclass(slots=True)
@@ -139,6 +140,32 @@ def _reload(arguments: argparse.Namespace, width: int | None) -> Result:
     return _each(arguments, ask)
 
 
+def _diagnose(arguments: argparse.Namespace, width: int | None) -> Result:
+    result = Result()
+    names = [arguments.instance] if arguments.instance else []
+    running = [] if arguments.socket else instances.running(arguments.instance)
+    if arguments.socket:
+        running = [_at(arguments.socket)]
+    elif not running and not names:
+        names = diagnose.configured()
+    work = [(one.title, one.name, partial(diagnose.of_running, one)) for one in running] or [
+        ("server" if name == "server" else f"client {name}", name, partial(diagnose.of_stopped, name)) for name in names
+    ]
+    for title, name, find in work:
+        try:
+            findings = find()
+        except CallError as error:
+            result.failed(title, error)
+            continue
+        result.found.append({"instance": name, "findings": findings})
+        result.lines += [f"{title}:", *diagnose.lines(findings), ""]
+        if any(one["level"] == diagnose.PROBLEM for one in findings):
+            result.status = result.status or EX_FAILED
+    if not work:
+        result.problems, result.status = ["no daemon of mqvpn is running, and none is configured"], EX_UNAVAILABLE
+    return result
+
+
 def _version(arguments: argparse.Namespace, width: int | None) -> Result:
     def ask(instance: Instance, result: Result) -> None:
         told = call(instance.socket, "Version")
@@ -179,8 +206,7 @@ def _each(
     """Ask every instance that was meant; one that ended meanwhile is no problem unless it was named."""
     result = Result()
     if arguments.socket:
-        path = Path(arguments.socket)
-        asked = [instances.at(path) or Instance(False, path.stem, path)]
+        asked = [_at(arguments.socket)]
     else:
         asked = [instance for instance in instances.running(arguments.instance) if wanted(instance)]
     named = bool(arguments.instance or arguments.socket)
@@ -196,6 +222,10 @@ def _each(
         result.problems.append(text)
         result.status = EX_UNAVAILABLE
     return result
+
+
+def _at(path: str) -> Instance:
+    return instances.at(Path(path)) or Instance(False, Path(path).stem, Path(path))
 
 
 def _all_clients(instance: Instance) -> list[dict[str, Any]]:
@@ -234,6 +264,7 @@ VERBS = {
     "reload": Verb("Read the configuration again; a wrong one changes nothing.", _reload),
     "up": Verb("Start an instance (systemctl start).", _up, needs_instance=True),
     "down": Verb("Stop an instance (systemctl stop).", _down, needs_instance=True),
+    "diagnose": Verb("What is wrong, in words; also of an instance that does not run. Takes some seconds.", _diagnose),
     "version": Verb("The versions of mqvpnctl and of the daemons.", _version),
 }
 

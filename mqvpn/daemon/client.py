@@ -19,6 +19,7 @@ from mqvpn.daemon.ca import CAUnusable, load_ca
 from mqvpn.daemon.clientstatus import ClientStatus
 from mqvpn.daemon.control import Control
 from mqvpn.daemon.controlsocket import control_listener
+from mqvpn.daemon.diagnose import Diagnosis
 from mqvpn.daemon.dns import Dns
 from mqvpn.daemon.identity import Identity
 from mqvpn.daemon.log import log_to_stderr
@@ -90,7 +91,8 @@ async def _serve(settings: ClientSettings) -> int:
         monitor = Monitor()
         up.callback(monitor.close)
         client.watch(monitor)
-        up.enter_context(Control(listener, client_methods(client.status)))
+        methods = client_methods(client.status, Diagnosis(settings, client.status, netlink))
+        up.enter_context(Control(listener, methods))
         reporter = asyncio.create_task(report(notifier, client.status, client.status.describe))
         up.callback(reporter.cancel)
         await up.enter_async_context(client.dns)

@@ -100,9 +100,14 @@ class ClientStatus(Status):
         return {"state": "resolving", "address": [], "paths": [], "traffic": traffic_figures(None)}
 
     def _server(self) -> dict[str, Any]:
-        tunnel = self._pump.tunnel
-        address = tunnel.server if isinstance(tunnel, ClientTunnel) else None
-        return {"name": str(self._settings.server_addr), "address": endpoint_text(address) if address else None}
+        tunnel = self._pump.tunnel if isinstance(self._pump.tunnel, ClientTunnel) else None
+        address = tunnel.server if tunnel else None
+        dates = tunnel.connection.validity if tunnel and tunnel.connection else None
+        return {
+            "name": str(self._settings.server_addr),
+            "address": endpoint_text(address) if address else None,
+            "certificate": {"valid_from": int(dates[0]), "valid_until": int(dates[1])} if dates else None,
+        }
 
     def _last_close(self, now: float) -> dict[str, Any] | None:
         return None if self._closed is None else self._closed | {"ago": round(now - self._closed_at)}

@@ -9,6 +9,7 @@ from typing import Any
 
 from mqvpn.daemon.clientstatus import ClientStatus
 from mqvpn.daemon.control import INTERFACE, VARLINK, CallFailed, Method, Parameters
+from mqvpn.daemon.diagnose import Diagnosis
 from mqvpn.daemon.serverstatus import ServerStatus
 from mqvpn.daemon.status import SCHEMA
 from mqvpn.version import version
@@ -16,12 +17,12 @@ from mqvpn.version import version
 Methods = dict[str, Method]
 
 
-def client_methods(status: ClientStatus) -> Methods:
+def client_methods(status: ClientStatus, diagnosis: Diagnosis) -> Methods:
     """What a client answers."""
-    return _common(status, "client")
+    return _common(status, "client", diagnosis)
 
 
-def server_methods(status: ServerStatus) -> Methods:
+def server_methods(status: ServerStatus, diagnosis: Diagnosis) -> Methods:
     """What a server answers. Who its users are is for admins."""
 
     def clients(parameters: Parameters) -> Parameters:
@@ -31,10 +32,10 @@ def server_methods(status: ServerStatus) -> Methods:
         shown, following = status.page(after)
         return {"schema": SCHEMA, "clients": shown, "next": following}
 
-    return _common(status, "server") | {f"{INTERFACE}.Clients": Method(clients, privileged=True)}
+    return _common(status, "server", diagnosis) | {f"{INTERFACE}.Clients": Method(clients, privileged=True)}
 
 
-def _common(status: Callable[[], dict[str, Any]], role: str) -> Methods:
+def _common(status: Callable[[], dict[str, Any]], role: str, diagnosis: Diagnosis) -> Methods:
     installed = version()
 
     def about(_: Parameters) -> Parameters:
@@ -58,6 +59,7 @@ def _common(status: Callable[[], dict[str, Any]], role: str) -> Methods:
     return {
         f"{INTERFACE}.Status": Method(lambda _: status()),
         f"{INTERFACE}.Version": Method(about),
+        f"{INTERFACE}.Diagnose": Method(diagnosis, privileged=True),
         f"{VARLINK}.GetInfo": Method(info),
         f"{VARLINK}.GetInterfaceDescription": Method(description),
     }

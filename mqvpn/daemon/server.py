@@ -23,6 +23,7 @@ from mqvpn.connectip.pool import Pool
 from mqvpn.daemon import exit
 from mqvpn.daemon.control import Control
 from mqvpn.daemon.controlsocket import control_listener
+from mqvpn.daemon.diagnose import Diagnosis
 from mqvpn.daemon.leases import Leases
 from mqvpn.daemon.log import log_to_stderr
 from mqvpn.daemon.methods import server_methods
@@ -160,7 +161,7 @@ async def _serve(settings: ServerSettings, configuration: Any) -> int:
             " and ".join(map(str, _pools(settings))),
         )
         log.debug("socket offloads %s", pump.sockets.offloads())
-        up.enter_context(Control(listener, server_methods(status)))
+        up.enter_context(Control(listener, server_methods(status, Diagnosis(settings, status, netlink))))
         reporter = asyncio.create_task(report(notifier, status.everything, status.describe))
         up.callback(reporter.cancel)
         notifier.ready()

@@ -22,9 +22,11 @@ class TrustingConnection(ControlConnection):
     """A connection that ends, on a client, before the server proved more than it must."""
 
     presented = ""  # what the server's certificate says of itself, for messages
+    validity: tuple[float, float] | None = None  # and from when to when it is valid, in seconds since 1970
 
     def handle_certificate(self, der: bytes) -> None:
         self.presented = certificate.describe(der)
+        self.validity = certificate.validity(der)
         pins = getattr(self.configuration, "pins", ())
         if pins and not certificate.pinned(certificate.pin(der), pins):
             raise ValueError("its key is not the pinned one")

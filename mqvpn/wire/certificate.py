@@ -50,6 +50,12 @@ def describe(der: bytes) -> str:
     return f"the key {pin(der)} in a certificate for {of}{more}, valid until {last}"
 
 
+def validity(der: bytes) -> tuple[float, float]:
+    """From when to when it is valid, in seconds since 1970. Raises DecodeError."""
+    certificate = _read(der)
+    return certificate.not_valid_before_utc.timestamp(), certificate.not_valid_after_utc.timestamp()
+
+
 def names(der: bytes) -> list[str]:
     """The host names and addresses it is for; only characters that a name or an address has. Raises DecodeError."""
     try:

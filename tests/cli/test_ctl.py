@@ -254,3 +254,32 @@ def test_every_verb_is_explained() -> None:
     for name in ctl.VERBS:
         assert f"    {name} " in text
     assert LISTED["user"] == "alice"
+
+
+@pytest.mark.parametrize(("levels", "status"), [(["ok", "warning"], 0), (["problem", "ok"], 1)])
+def test_diagnose(folder: Path, capsys: pytest.CaptureFixture[str], levels: list[str], status: int) -> None:
+    findings = [{"level": level, "about": "path eth0", "text": "it is so"} for level in levels]
+    told = methods(CLIENT, Diagnose=Method(lambda _: {"schema": 1, "findings": findings}))
+    with answering({folder / "client-home.sock": told}):
+        code, out, _ = run(capsys, "diagnose", "home")
+        assert code == status
+        marks = [level.upper() if level == "problem" else level for level in levels]
+        assert out.splitlines() == ["client home:", *(f"  {mark:<8} path eth0  it is so" for mark in marks)]
+        assert json.loads(run(capsys, "diagnose", "--json")[1])["instances"] == [
+            {"instance": "home", "findings": findings}
+        ]
+
+
+def test_diagnose_where_nothing_is(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mqvpn.cli.diagnose.ETC", tmp_path)
+    nothing = "mqvpnctl: no daemon of mqvpn is running, and none is configured\n"
+    assert run(capsys, "diagnose") == (69, "", nothing)
+    status, _, err = run(capsys, "diagnose", "home")
+    missing = f"mqvpnctl: client home: it is not running, and there is no {tmp_path}/client-home.conf\n"
+    assert (status, err) == (69, missing)
+    (tmp_path / "server.conf").write_text("[Interface]\nListen = nonsense\n")
+    status, out, _ = run(capsys, "diagnose")
+    assert (status, out.splitlines()[0]) == (1, "server:")
+    assert "PROBLEM  configuration" in out

@@ -147,7 +147,7 @@ def test_a_full_disk_ends_the_log_and_nothing_else(
     with monkeypatch.context() as patched:
         patched.setattr(os, "write", limited)
         asyncio.run(play())
-    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
     assert "No space left on device" in caplog.text
     assert str(directory) in caplog.text
     (file,) = files(directory)

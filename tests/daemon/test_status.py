@@ -38,7 +38,7 @@ def test_before_there_is_a_tunnel(tmp_path: Path) -> None:
     status.attempt()
     told = status()
     assert (told["state"], told["attempts"], told["last_close"], told["next_attempt"]) == ("resolving", 1, None, None)
-    assert told["server"] == {"name": "vpn.example:443", "address": None}
+    assert told["server"] == {"name": "vpn.example:443", "address": None, "certificate": None}
     assert told["tun"] == {}  # there is no such interface here
     assert status.describe() == "Resolving: vpn.example:443"
 

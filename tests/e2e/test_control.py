@@ -62,6 +62,7 @@ def test_both_daemons_tell_how_they_are(net: Net) -> None:
         assert set(client["paths"][0]) == described("Path")
         assert set(client["traffic"]) == described("Traffic")
         assert set(client["server"]) == described("ServerName")
+        assert set(client["server"]["certificate"]) == described("Certificate")
         assert set(client["interfaces"][0]) == described("Interface")
         listed = call(t.server, "Clients")["parameters"]
         assert set(listed) == described("Clients")

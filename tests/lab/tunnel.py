@@ -56,7 +56,8 @@ class Daemon:
         self._stats_file = net.directory / f"{name}.json"
         state = net.directory / f"{name}.state"
         state.mkdir(exist_ok=True)
-        self.control_socket = state / ("server.sock" if mode == "server" else f"client-{_tun_name(config)}.sock")
+        self.name_of_instance = "server" if mode == "server" else _tun_name(config)
+        self.control_socket = state / ("server.sock" if mode == "server" else f"client-{self.name_of_instance}.sock")
         environment = os.environ | {"MQVPN_STATS": str(self._stats_file)}
         environment |= {"STATE_DIRECTORY": str(state), "RUNTIME_DIRECTORY": str(state)}
         argv = (sys.executable, "-m", "mqvpn.cli.main", "--mode", mode, "--config", str(config))
