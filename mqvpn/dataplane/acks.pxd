@@ -17,4 +17,4 @@ cdef struct inbound_t:                  # the packet in hand
     double now
 
 cdef bint read_ack(inbound_t* packet, uint64_t kind, const uint8_t* at, const uint8_t* end) noexcept nogil
-cdef void note_ack(inbound_t* packet) noexcept nogil
+cdef void note_ack(inbound_t* packet, uint32_t size) noexcept nogil

@@ -17,9 +17,11 @@ cdef enum:
     FRAME_ENCODING_ERROR = 0x07
     PROTOCOL_VIOLATION = 0x0a
     KEY_UPDATE_ERROR = 0x0e
-    ACK_EVERY = 2                       # ack-eliciting packets that make an ack due at once
+    ACK_EVERY = 2                       # ack-eliciting packets that make an ack due soon
+    ACK_BYTES = 2000                    # of them that make it due at once: less than two full packets
 
 cdef double ACK_DELAY = 0.020           # below the 25 ms that we let the peer assume
+cdef double ACK_SOON = 0.001
 
 
 cdef struct ack_t:                      # the frame in hand
@@ -145,16 +147,21 @@ cdef void sample_rtt(inbound_t* packet, path_t* path, uint64_t low, const ack_t*
     recovery_sample(&path.sent, rtt, ack_delay, packet.now)
 
 
-cdef void note_ack(inbound_t* packet) noexcept nogil:
-    """Decide when the packet is to be acknowledged: now if it carries control frames, is the second, or left a gap;
-    else within ACK_DELAY. All that a receive batch brings shares one PATH_ACK (RFC 9000, section 13.2)."""
+cdef void note_ack(inbound_t* packet, uint32_t size) noexcept nogil:
+    """Decide when the packet is to be acknowledged: now if it carries control frames, left a gap, or makes two full
+    packets; soon if it is the second; else within ACK_DELAY. All that a receive batch brings shares one PATH_ACK (RFC
+    9000, section 13.2). Of small packets many make one: the acks of an inner TCP flow would cost as many outer ones."""
     cdef path_t* path = packet.path
+    cdef double at
     if not packet.eliciting:
         return
     path.unacked += 1
-    if packet.urgent or path.unacked >= ACK_EVERY or packet.number != path.received.items[0].high or (
+    path.unacked_bytes += size
+    if packet.urgent or path.unacked_bytes > ACK_BYTES or packet.number != path.received.items[0].high or (
             path.received.count > 1 and path.received.items[0].low == packet.number):
         path.ack_at = packet.now
-    elif path.ack_at == 0.0:
-        path.ack_at = packet.now + ACK_DELAY
+    else:
+        at = packet.now + (ACK_DELAY if path.unacked < ACK_EVERY else ACK_SOON)
+        if path.ack_at == 0.0 or at < path.ack_at:
+            path.ack_at = at
     conn_ready(packet.core, packet.conn)

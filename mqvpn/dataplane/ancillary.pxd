@@ -4,9 +4,6 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from mqvpn.dataplane.linux cimport msghdr, sockaddr_in6
 from mqvpn.dataplane.udp cimport datagram_t, endpoint_t
 
-cdef enum:
-    CONTROL_WORDS = 16          # of size_t, for alignment: the control messages of one message, both ways
-
 cdef bint endpoint_mapped(const endpoint_t* endpoint) noexcept nogil        # IPv4
 cdef void endpoint_map(endpoint_t* endpoint, const void* ipv4) noexcept nogil
 cdef bint write_address(sockaddr_in6* out, const endpoint_t* endpoint, int family) noexcept nogil

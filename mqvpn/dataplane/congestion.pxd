@@ -1,5 +1,5 @@
 # Congestion control and pacing of one path: the interface, and what each algorithm keeps.
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from mqvpn.dataplane.rate cimport mark_t, sample_t
 
 cdef enum:
@@ -99,6 +99,8 @@ cdef struct congestion_t:
     double cwnd                     # bytes
     double pace                     # when the next burst may leave
     double rate                     # pacing rate, bytes per second; 0: not paced (yet)
+    double burst_at                 # when the last burst began, and how far it may move `pace`
+    double burst_end
     bint holding                    # less is sent than the path takes, on purpose: samples tell nothing
     cubic_t cubic
     bbr_t bbr
@@ -120,5 +122,6 @@ cdef double congestion_capacity(const congestion_t* cc, double rtt, double deliv
 cdef bint congestion_unexplored(const congestion_t* cc) noexcept nogil
 cdef uint32_t pacing_quantum(const congestion_t* cc) noexcept nogil
 cdef bint pacing_allows(const congestion_t* cc, double now) noexcept nogil
+cdef int64_t pacing_room(const congestion_t* cc, uint64_t in_flight, double now) noexcept nogil
 cdef bint pacing_idle(const congestion_t* cc, double now) noexcept nogil
 cdef void pacing_sent(congestion_t* cc, uint32_t size, double now) noexcept nogil

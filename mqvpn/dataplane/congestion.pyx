@@ -5,6 +5,7 @@
 sees to. Recovery tells what was delivered (once an acknowledgement), lost and CE-marked; the rest of the engine looks
 at `cwnd` and asks the pacing. A burst is the least of one GSO send and a millisecond of the rate, but two packets.
 """
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 from mqvpn.dataplane.bbr cimport bbr_acked, bbr_idle, bbr_persistent, bbr_reset
 from mqvpn.dataplane.bbrmodel cimport bbr_lost, bbr_marked, bbr_undo
@@ -12,6 +13,7 @@ from mqvpn.dataplane.cubic cimport cubic_acked, cubic_lost, cubic_persistent, cu
 
 cdef enum:
     BURST_BYTES = 65000
+    WINDOW_SHARE = 8                # of the window, that is worth a burst of its own
 
 cdef double NO_WINDOW = 1e15
 cdef double FOREVER = 1e30
@@ -28,7 +30,7 @@ cdef void congestion_reset(congestion_t* cc, uint32_t segment) noexcept nogil:
 cdef void congestion_choose(congestion_t* cc, congestion_kind kind) noexcept nogil:
     """Start anew with this algorithm."""
     cc.kind = kind
-    cc.rate = cc.pace = 0.0
+    cc.rate = cc.pace = cc.burst_at = cc.burst_end = 0.0
     cc.holding = False
     if kind == CUBIC:
         cubic_reset(cc)
@@ -112,15 +114,30 @@ cdef bint congestion_unexplored(const congestion_t* cc) noexcept nogil:
 # Pacing.
 
 cdef uint32_t pacing_quantum(const congestion_t* cc) noexcept nogil:
-    """Bytes one burst may have: a millisecond of the rate, at least two packets, at most one GSO send."""
-    cdef double quantum = BURST_BYTES if cc.rate == 0.0 else cc.rate * 0.001
+    """Bytes one burst may have: a millisecond of the rate, at least two packets, at most one GSO send (the packet that
+    crosses the limit still leaves)."""
+    cdef uint32_t most = BURST_BYTES - cc.segment
+    cdef double quantum = most if cc.rate == 0.0 else cc.rate * 0.001
     if quantum < 2 * cc.segment:
         return 2 * cc.segment
-    return BURST_BYTES if quantum > BURST_BYTES else <uint32_t>quantum
+    return most if quantum > most else <uint32_t>quantum
 
 
 cdef bint pacing_allows(const congestion_t* cc, double now) noexcept nogil:
-    return cc.rate == 0.0 or cc.pace <= now
+    """Whether a packet may leave now: its time has come, or it belongs to a burst that began at this instant. A burst
+    leaves at once and then the path waits: packets that leave each at its own time cost a system call each."""
+    return cc.rate == 0.0 or cc.pace <= now or (cc.burst_at == now and cc.pace < cc.burst_end)
+
+
+cdef int64_t pacing_room(const congestion_t* cc, uint64_t in_flight, double now) noexcept nogil:
+    """Bytes that window and pacing let the path take now; none while the window holds less than a burst and acks that
+    will make room for a whole one are on their way."""
+    cdef int64_t room = <int64_t>cc.cwnd - <int64_t>in_flight, least = pacing_quantum(cc)
+    if least > <int64_t>cc.cwnd // WINDOW_SHARE:
+        least = <int64_t>cc.cwnd // WINDOW_SHARE
+    if least < cc.segment:
+        least = cc.segment
+    return room if room >= least and pacing_allows(cc, now) else 0
 
 
 cdef bint pacing_idle(const congestion_t* cc, double now) noexcept nogil:
@@ -130,10 +147,14 @@ cdef bint pacing_idle(const congestion_t* cc, double now) noexcept nogil:
 
 cdef void pacing_sent(congestion_t* cc, uint32_t size, double now) noexcept nogil:
     """Account a sent packet; time not used earlier is worth one quantum at most."""
-    cdef double earliest
+    cdef double quantum
     if cc.rate == 0.0:
         return
-    earliest = now - pacing_quantum(cc) / cc.rate
-    if cc.pace < earliest:
-        cc.pace = earliest
+    if cc.pace <= now:
+        quantum = pacing_quantum(cc) / cc.rate
+        if cc.pace < now - quantum:
+            cc.pace = now - quantum
+        if cc.burst_at != now or cc.pace >= cc.burst_end:
+            cc.burst_at = now
+            cc.burst_end = cc.pace + quantum
     cc.pace += size / cc.rate

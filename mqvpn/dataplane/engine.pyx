@@ -117,7 +117,7 @@ cdef class Engine:
     def set_default(self, Compiled connection):
         self.core.default_conn = connection.conn if connection is not None else NULL
 
-    def receive(self, Datagrams datagrams, PacketRefs out, double now):
+    cpdef receive(self, Datagrams datagrams, PacketRefs out, double now):
         cdef sink_t sink
         cdef int i
         released_free(&self.core)
@@ -145,7 +145,7 @@ cdef class Engine:
         sink.items, sink.count, sink.capacity = out.items, &out.count, out.capacity
         receive_slot(&self.core, &slot, &sink, now)
 
-    def from_tun(self, PacketBatch packets, double now):
+    cpdef from_tun(self, PacketBatch packets, double now):
         cdef int i
         for i in range(packets.count):
             packet_accept(&self.core, packets.items[i], now)
@@ -157,7 +157,7 @@ cdef class Engine:
             packet_queue(&self.core, connection.live(), packets.items[i], now)
         packets.count = 0
 
-    def transmit(self, Bursts bursts, double now):
+    cpdef int transmit(self, Bursts bursts, double now):
         cdef output_t out
         cdef conn_t* conn
         cdef bint done = True
@@ -175,16 +175,21 @@ cdef class Engine:
         bursts.count = out.count
         return out.count
 
-    def next_timeout(self):
+    cdef double due(self) noexcept:
+        """When timeout() has something to do; 0.0: never."""
         cdef uint32_t i
         cdef double first = 0.0, at
         for i in range(self.core.conn_capacity):
             at = self.core.deadlines[i]
             if at != 0.0 and (first == 0.0 or at < first):
                 first = at
-        return first if first != 0.0 else None
+        return first
 
-    def timeout(self, PacketRefs out, double now):
+    def next_timeout(self):
+        cdef double at = self.due()
+        return at if at != 0.0 else None
+
+    cpdef timeout(self, PacketRefs out, double now):
         cdef sink_t sink
         cdef uint32_t i
         released_free(&self.core)

@@ -8,7 +8,8 @@ decides nothing.
 """
 from mqvpn.dataplane.engine cimport Engine
 from mqvpn.dataplane.packet cimport PacketBatch, PacketRefs
-from mqvpn.dataplane.udp cimport Bursts, Datagrams
+from mqvpn.dataplane.tun cimport Tun
+from mqvpn.dataplane.udp cimport SOCKETS, Bursts, Datagrams, Sockets
 
 from mqvpn.dataplane.packet import PacketBatch, PacketRefs
 from mqvpn.dataplane.udp import Bursts, Datagrams
@@ -43,23 +44,26 @@ cdef inline double clock() noexcept nogil:
 
 cdef class Mover:
     cdef Engine engine
-    cdef object tun
-    cdef object sockets
+    cdef Tun tun
+    cdef Sockets sockets
     cdef int epoll
-    cdef list numbers
+    cdef int numbers[SOCKETS]       # of the sockets to receive from
+    cdef int count
     cdef PacketBatch batch
     cdef PacketRefs refs
     cdef Datagrams datagrams
     cdef Bursts bursts
 
-    def __init__(self, Engine engine, tun, sockets, int epoll):
+    def __init__(self, Engine engine, Tun tun, Sockets sockets, int epoll):
         self.engine, self.tun, self.sockets, self.epoll = engine, tun, sockets, epoll
-        self.numbers = []
         self.batch, self.refs = PacketBatch(), PacketRefs()
         self.datagrams, self.bursts = Datagrams(), Bursts()
 
     def watch(self, numbers):
-        self.numbers = list(numbers)
+        self.count = 0
+        for number in numbers:
+            self.numbers[self.count] = number
+            self.count += 1
 
     def run(self, double python_due):
         cdef double start = clock(), now = start
@@ -87,31 +91,32 @@ cdef class Mover:
     cdef bint turn(self, double now) except -1:
         """Both directions and the engine's timers once; whether there was anything to do."""
         cdef bint busy = False
+        cdef double due
+        cdef int i
         if self.tun.read(self.batch, now, READS):
             self.engine.from_tun(self.batch, now)
             busy = True
-        for number in self.numbers:
-            if self.sockets.receive(number, self.datagrams):
+        for i in range(self.count):
+            if self.sockets.receive(self.numbers[i], self.datagrams):
                 self.engine.receive(self.datagrams, self.refs, now)
                 self.tun.write(self.refs)
                 busy = True
-        if self.engine_due() <= now:
+        due = self.engine.due()
+        if due != 0.0 and due <= now:
             self.engine.timeout(self.refs, now)
             self.tun.write(self.refs)
             busy = True
         self.transmit(now)
         return busy
 
-    cdef double engine_due(self):
-        at = self.engine.next_timeout()
-        return FOREVER if at is None else at
-
     cdef bint wait(self, double now, double python_due) except -1:
         """Wait for packets or a timer; False: it is quiet."""
         cdef epoll_event event
         cdef timespec timeout
-        cdef double due = self.engine_due(), span = LINGER
+        cdef double due = self.engine.due(), span = LINGER
         cdef int ready
+        if due == 0.0:
+            due = FOREVER
         if due - now < span:
             span = due - now if due > now else 0.0
         if python_due - now < span:

@@ -185,7 +185,7 @@ cdef void receive_packet(inbound_t* packet, uint32_t path_id, uint8_t* q, uint32
         return
     note_arrival(packet, size)
     read_frames(packet, q + header, q + size - TAG)
-    note_ack(packet)
+    note_ack(packet, size)
 
 
 cdef bint note_generation(inbound_t* packet, int64_t generation) noexcept nogil:

@@ -11,7 +11,7 @@ differ (a flowlet gap), when its path is no longer fit, or when another path wou
 Backup paths are used only when no primary works, suspect ones only when nothing else is there.
 """
 from libc.stdint cimport uint16_t, uint32_t
-from mqvpn.dataplane.congestion cimport congestion_capacity, congestion_unexplored
+from mqvpn.dataplane.congestion cimport congestion_capacity, congestion_unexplored, pacing_room
 from mqvpn.dataplane.headers cimport PROTOCOL_UDP
 from mqvpn.dataplane.state cimport ANY, LANES, PATHS, REDUNDANT, WLB, WLB_UDP_PIN, conn_t, path_t
 
@@ -28,10 +28,7 @@ cdef double FOREVER = 1e30
 
 cdef int64_t path_room(path_t* path, double now) noexcept nogil:
     """Bytes that congestion control and pacing let the path take now."""
-    cdef int64_t room = <int64_t>path.sent.cc.cwnd - <int64_t>path.sent.in_flight
-    if room < path.mtu or (path.sent.cc.rate != 0.0 and path.sent.cc.pace > now):
-        return 0
-    return room
+    return pacing_room(&path.sent.cc, path.sent.in_flight, now)
 
 
 cdef inline int rank(const path_t* path) noexcept nogil:

@@ -96,7 +96,8 @@ cdef struct path_t:
     uint64_t generation_first
     int64_t sealed_generation       # newest key generation sent with, and the first number that used it
     uint64_t sealed_first
-    uint32_t unacked                # ack-eliciting packets received since the last PATH_ACK
+    uint32_t unacked                # ack-eliciting packets received since the last PATH_ACK, and their bytes
+    uint32_t unacked_bytes
     double newest_at                # when the largest number was received
     double ack_at                   # when a PATH_ACK is due; 0: none
     double probe_at                 # suspect: when to probe next

@@ -45,7 +45,7 @@ cdef bint send_acks(output_t* out, conn_t* conn) noexcept nogil:
         if length and not write_frames(out, conn, carrier, frame, length, 0, ACK_ONLY, 0):
             return False
         path.ack_at = 0.0
-        path.unacked = 0
+        path.unacked = path.unacked_bytes = 0
         if conn.send_generation >= path.generation > conn.acked_generation:
             conn.acked_generation = path.generation
     return True

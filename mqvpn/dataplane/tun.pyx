@@ -29,26 +29,11 @@ from mqvpn.dataplane.virtio cimport (
 from mqvpn.wire.drop import Drop
 
 cdef enum:
-    GROUPS = 8                  # flows joined at a time
     READ_BYTES = 66000          # more than any packet; needs a large buffer
 
 
 cdef class Tun:
     """A TUN descriptor, which stays the caller's. `uso`: the kernel takes super packets of UDP."""
-
-    cdef int fd
-    cdef bint vnet_header
-    cdef bint uso
-    cdef readonly int failed    # errno once the device is gone, else 0
-    cdef packet_t* spare        # a large buffer, read into
-    cdef virtio_t virtio
-    cdef iovec vectors[2]
-    cdef group_t groups[GROUPS]
-    cdef uint32_t opened        # groups, so far
-    cdef uint64_t bad_offload
-    cdef uint64_t not_ip
-    cdef uint64_t no_memory
-    cdef uint64_t write_drops
 
     def __cinit__(self, int fd, bint vnet_header = True, bint uso = False) -> None:
         self.fd = fd
@@ -73,7 +58,7 @@ cdef class Tun:
 
     # Reading
 
-    def read(self, PacketBatch batch not None, double now, int limit = 32) -> int:
+    cpdef int read(self, PacketBatch batch, double now, int limit = 32):
         """Append what the device holds, after at most `limit` reads; the number of packets appended."""
         cdef int before = batch.count, _
         with nogil:
@@ -135,7 +120,7 @@ cdef class Tun:
 
     # Writing
 
-    def write(self, PacketRefs refs not None) -> int:
+    cpdef int write(self, PacketRefs refs):
         """Write all packets, and empty the list; the number of packets the kernel took."""
         cdef uint64_t before = self.write_drops
         cdef int count = refs.count, i

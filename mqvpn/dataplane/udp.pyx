@@ -9,18 +9,17 @@ asked on.
 
 from libc.errno cimport EAGAIN, EINVAL, EIO, errno
 from libc.stddef cimport size_t
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
 from mqvpn.dataplane.ancillary cimport (
-    CONTROL_WORDS, endpoint_map, endpoint_mapped, read_address, read_control, write_address, write_ecn,
-    write_local, write_segment
+    endpoint_map, endpoint_mapped, read_address, read_control, write_address, write_ecn, write_local, write_segment
 )
 from mqvpn.dataplane.linux cimport (
     AF_INET, AF_INET6, IP_PKTINFO, IP_RECVTOS, IPPROTO_IP, IPPROTO_IPV6, IPPROTO_UDP, IPV6_RECVPKTINFO,
     IPV6_RECVTCLASS, MSG_DONTWAIT, UDP_GRO, UDP_SEGMENT, getsockname, if_nametoindex, inet_ntop, inet_pton,
-    iovec, mmsghdr, msghdr, ntohs, recvmmsg, sendmmsg, sendmsg, setsockopt, sockaddr, sockaddr_in6, socklen_t
+    msghdr, ntohs, recvmmsg, sendmmsg, sendmsg, setsockopt, sockaddr, sockaddr_in6, socklen_t
 )
 
 import os
@@ -28,8 +27,6 @@ import os
 from mqvpn.wire.drop import Drop
 
 cdef enum:
-    SOCKETS = 16
-    SEGMENTS = 64               # UDP_MAX_SEGMENTS of the oldest kernels with UDP_SEGMENT
     PAYLOAD_BYTES = 65487       # of one sendmsg: fits IPv4 and IPv6
 
 
@@ -189,27 +186,8 @@ cdef class Bursts:
 
 # Sockets
 
-cdef struct socket_t:
-    int fd                      # -1: no such socket
-    int family
-    uint16_t port               # bound to
-    bint gso                    # UDP_SEGMENT works
-    bint gro
-
-
 cdef class Sockets:
     """The UDP sockets, named 0 to 15. Descriptors stay the caller's."""
-
-    cdef socket_t sockets[SOCKETS]
-    cdef uint64_t send_drops
-    cdef mmsghdr received[RECEIVE_SLOTS]
-    cdef iovec receive_vectors[RECEIVE_SLOTS]
-    cdef sockaddr_in6 senders[RECEIVE_SLOTS]
-    cdef size_t receive_control[RECEIVE_SLOTS][CONTROL_WORDS]
-    cdef mmsghdr parts[SEGMENTS]                # without UDP_SEGMENT: one message a datagram
-    cdef iovec vectors[SEGMENTS]
-    cdef sockaddr_in6 destination
-    cdef size_t control[CONTROL_WORDS]
 
     def __cinit__(self) -> None:
         cdef int i
@@ -268,7 +246,7 @@ cdef class Sockets:
 
     # Receiving
 
-    def receive(self, int socket, Datagrams batch not None) -> int:
+    cpdef int receive(self, int socket, Datagrams batch) except -1:
         """Replace the batch by what has arrived, at most 8 slots; the number of slots, 0: nothing (more)."""
         cdef socket_t* entry = self.entry(socket)
         with nogil:
@@ -300,7 +278,7 @@ cdef class Sockets:
 
     # Sending
 
-    def send(self, Bursts bursts not None) -> int:
+    cpdef int send(self, Bursts bursts):
         """Send all bursts, which are empty afterwards; the number of datagrams the kernel took."""
         cdef uint32_t sent = 0
         cdef int i

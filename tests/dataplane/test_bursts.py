@@ -1,0 +1,113 @@
+"""What leaves together: paced bursts, whole ones out of a window that has little room, and acks of small packets.
+
+Every burst costs a system call at both ends, and every ack a packet: these are the figures that speed depends on.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+
+from tests.dataplane.pair import Link, Pair, packets
+
+MEGABIT = 125_000
+
+
+def leave(pair: Pair) -> int:
+    """Put on the links what the client sends now; bytes of it."""
+    size = 0
+    while pair.client.engine.transmit(pair.client.bursts, pair.now):
+        for (socket, remote, local, data), ecn in zip(
+            pair.client.bursts.datagrams(), pair.client.bursts.ecn(), strict=True
+        ):
+            size += len(data)
+            pair.send(pair.client, socket, remote, local, data, ecn)
+    return size
+
+
+def loaded(rate: float) -> Pair:
+    """A pair whose client has been sending as fast as a link of 10 ms one way takes, and has much more to send."""
+    pair = Pair([Link(delay=0.01, rate=rate, queue=int(rate * 0.04))])
+    for turn in range(100):
+        pair.client.push(packets(30, 1300, first=30 * turn), pair.now)
+        pair.run(0.01)
+    pair.client.push(packets(60, 1300), pair.now)
+    pair.carry(pair.client)
+    return pair
+
+
+def test_a_paced_path_sends_a_millisecond_at_once_and_then_waits() -> None:
+    pair = loaded(50 * MEGABIT)
+    leaving: list[tuple[float, int]] = []
+    for _ in range(400):
+        size = leave(pair)
+        leaving += [(pair.now, size)] if size > 1000 else []
+        pair.carry(pair.server)
+        if not pair.client.conn.queued()[0]:
+            break
+        pair.jump(max(pair.next_time() or 0.0, pair.now + 1e-6))
+    assert len(leaving) > 2
+    rate = pair.client.conn.path(0).pacing_rate
+    for (before, size), (after, _) in pairwise(leaving[1:]):
+        assert after - before > 0.0005  # a packet alone would leave after 0.0002
+        assert size <= 2 * max(rate * 0.001, 2800) + 1400
+
+
+def test_the_pacing_rate_is_kept() -> None:
+    pair = loaded(50 * MEGABIT)
+    begin, sent = pair.now, pair.client.conn.path(0).tx_bytes
+    rate = pair.client.conn.path(0).pacing_rate
+    while pair.now < begin + 0.02 and pair.step(begin + 0.02):
+        pass
+    assert pair.client.conn.path(0).tx_bytes - sent <= 0.02 * rate * 1.3 + 2 * rate * 0.001
+
+
+def test_a_window_with_little_room_waits_for_the_acks_of_a_whole_burst() -> None:
+    pair = Pair([Link(delay=0.01)])
+    left = 0
+    for turn in range(40):
+        pair.client.push(packets(60, 1300, first=60 * turn), pair.now)
+        until = pair.now + 0.01
+        while pair.now < until:
+            stats = pair.client.conn.path(0)
+            if leave(pair) > 1000:
+                left += 1
+                quantum = max(stats.pacing_rate * 0.001, 2800)
+                assert stats.cwnd - stats.in_flight >= min(quantum, stats.cwnd / 8) - 1400
+            pair.carry(pair.server)
+            pair.jump(min(until, max(pair.next_time() or until, pair.now + 1e-6)))
+    assert left > 10
+
+
+def acks(pair: Pair) -> int:
+    """Packets that the server sends, which are acks."""
+    before = pair.server.conn.path(0).tx_packets
+    pair.run(0.1)
+    return pair.server.conn.path(0).tx_packets - before
+
+
+@pytest.mark.parametrize(("size", "most"), [(60, 5), (1300, 20)])
+def test_many_small_packets_share_an_ack(size: int, most: int) -> None:
+    pair = Pair([Link(delay=0.005)])
+    for n in range(40):
+        pair.client.push(packets(1, size, first=n), pair.now)
+        pair.run(0.0001)
+    assert 1 <= acks(pair) <= most
+    assert pair.client.conn.path(0).in_flight == 0
+
+
+def test_two_full_packets_are_acknowledged_at_once() -> None:
+    pair = Pair([Link(delay=0.005)])
+    pair.client.push(packets(2, 1300), pair.now)
+    sent = pair.client.conn.path(0).acked
+    pair.run(0.0101)
+    assert pair.client.conn.path(0).acked == sent + 2
+
+
+def test_the_second_small_packet_makes_an_ack_due_soon() -> None:
+    pair = Pair([Link(delay=0.005)])
+    pair.client.push(packets(2, 60), pair.now)
+    sent = pair.client.conn.path(0).acked
+    pair.run(0.0125)
+    assert pair.client.conn.path(0).acked == sent + 2
