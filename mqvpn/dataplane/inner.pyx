@@ -9,6 +9,7 @@ from libc.string cimport memcmp, memcpy, memset
 from mqvpn.dataplane.events cimport event_data, event_finish, event_new, event_refused
 from mqvpn.dataplane.flow cimport flow_t, queue_add, queue_head, queue_pop, queue_sent
 from mqvpn.dataplane.headers cimport load16
+from mqvpn.dataplane.mss cimport inner_mtu, may_offer_mss, mss_clamp
 from mqvpn.dataplane.packet cimport packet_free
 from mqvpn.dataplane.segment cimport segment_done, segment_length, segment_write
 from mqvpn.dataplane.state cimport *
@@ -96,6 +97,8 @@ cdef void packet_deliver(core_t* core, conn_t* conn, const uint8_t* p, uint32_t 
     if sink.count[0] >= sink.capacity:
         core.drops[DROP_QUEUE_FULL] += 1
         return
+    if may_offer_mss(p, length):
+        mss_clamp(<uint8_t*>p, length, inner_mtu(conn))
     sink.items[sink.count[0]].data = <uint8_t*>p
     sink.items[sink.count[0]].length = length
     sink.count[0] += 1
@@ -137,6 +140,8 @@ cdef bint packet_accept(core_t* core, packet_t* packet, double now) noexcept nog
         core.drops[reason] += 1
         packet_free(packet)
         return False
+    if may_offer_mss(packet.data, packet.length):
+        mss_clamp(packet.data, packet.length, inner_mtu(conn))
     return packet_queue(core, conn, packet, now)
 
 
