@@ -19,7 +19,7 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1]))
 
-from mqvpn.cli import ctl, options, setup  # noqa: E402
+from mqvpn.cli import ctl, dns, options, setup  # noqa: E402
 from mqvpn.config.compose import described, example  # noqa: E402
 from mqvpn.config.inert import INERT  # noqa: E402
 from mqvpn.config.setting import Effect, Row  # noqa: E402
@@ -31,6 +31,7 @@ PARSERS = {
     "mqvpn-server": lambda: options.build_parser("mqvpn-server", "server"),
     "mqvpn-client": lambda: options.build_parser("mqvpn-client", "client"),
     "mqvpn-setup": setup.build_parser,
+    "mqvpn-dns": dns.build_parser,
     "mqvpnctl": ctl.build_parser,
 }
 

@@ -16,12 +16,13 @@ from mqvpn.config.setting import Row
 from mqvpn.config.table import ROWS
 
 ROOT = Path(__file__).resolve().parents[2]
-OTHERS = {"systemctl", "journalctl"}
+OTHERS = {"resolvconf"}
 PAGES = {
     "mqvpn.1": ["mqvpn"],
     "mqvpn-server.8": ["mqvpn-server"],
     "mqvpn-client@.8": ["mqvpn-client"],
     "mqvpn-setup.8": ["mqvpn-setup server", "mqvpn-setup client", "mqvpn-setup pin"],
+    "mqvpn-dns.8": ["mqvpn-dns", "mqvpn-dns restore"],
     "mqvpnctl.1": ["mqvpnctl", "mqvpnctl status"],
 }
 
