@@ -8,6 +8,7 @@ from mqvpn.dataplane.udp import Bursts, Datagrams
 
 Endpoint = tuple[str, int]
 Prefix = tuple[bytes, int]
+Elsewhere = tuple[int, Endpoint, Endpoint | None, bytes]  # socket, remote, local, connection ID
 
 # Event kinds: the first item of each tuple that Engine.events() returns, and what follows it.
 LONG_HEADER: int  # socket, remote, local, data: a datagram that begins with a long header, whole
@@ -16,7 +17,9 @@ UNKNOWN: int  # socket, remote, local, data: short header, unknown connection ID
 CONTROL: int  # connection, path, frames, sequence number of our connection ID that they came to
 TOKEN: int  # connection, token, acked
 PATH_NEW: int  # connection, path, socket, remote, local: first packet on a path that is not open here
-PATH_ADDRESS: int  # connection, path, socket, remote, local: its newest packet came from elsewhere
+# connection, path, socket, remote, local, fresh: its newest packet came from elsewhere; fresh: to a connection ID that
+# the path's packets did not use before
+PATH_ADDRESS: int
 PATH_SUSPECT: int  # connection, path
 PATH_ALIVE: int  # connection, path
 KEY_PHASE: int  # connection, generation now in use; install generation + 1 for both directions
@@ -132,10 +135,16 @@ class Connection:
     def accept_packet(self, packet: bytes, now: float) -> bool:
         """Whether an IP packet of the peer's that came another way may pass; counted if not."""
     def send(
-        self, frames: bytes, path_id: int = -1, token: int = 0, pad_to: int = 0, mtu_probe: bool = False
+        self,
+        frames: bytes,
+        path_id: int = -1,
+        token: int = 0,
+        pad_to: int = 0,
+        mtu_probe: bool = False,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         """Queue the frames of one ack-eliciting packet ahead of all IP packets. token != 0 comes back as TOKEN;
-        mtu_probe: its loss says nothing about congestion."""
+        mtu_probe: its loss says nothing about congestion; elsewhere: to a validated address other than the path's."""
     def room(self) -> int:
         """Bytes of frames the engine will take now (0 while its queue is full)."""
     def close_now(self, frames: bytes, path_id: int = -1) -> None:

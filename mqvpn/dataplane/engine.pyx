@@ -29,6 +29,7 @@ from mqvpn.dataplane.session import Connection, PathStats  # no-cython-lint
 
 Endpoint = tuple[str, int]
 Prefix = tuple[bytes, int]
+Elsewhere = tuple
 
 LONG_HEADER = EVENT_LONG_HEADER
 EARLY = EVENT_EARLY
@@ -76,7 +77,8 @@ cdef object event_to_python(event_t* e):
     if kind == EVENT_EARLY:
         return (kind, e.conn, e.socket, endpoint_to_python(&e.remote), endpoint_to_python(&e.local), bytes_of(e))
     if kind == EVENT_PATH_NEW or kind == EVENT_PATH_ADDRESS:
-        return (kind, e.conn, e.path, e.socket, endpoint_to_python(&e.remote), endpoint_to_python(&e.local))
+        found = (kind, e.conn, e.path, e.socket, endpoint_to_python(&e.remote), endpoint_to_python(&e.local))
+        return found if kind == EVENT_PATH_NEW else (*found, bytes_of(e) != b"\0")
     if kind == EVENT_PATH_SUSPECT or kind == EVENT_PATH_ALIVE or kind == EVENT_LARGE_LOST:
         return (kind, e.conn, e.path)
     if kind == EVENT_ERROR:

@@ -221,12 +221,14 @@ cdef void note_arrival(inbound_t* packet, uint32_t size) noexcept nogil:
     cdef path_t* path = packet.path
     cdef bint newest = path.received.count == 0 or packet.number > path.received.items[0].high
     cdef bint first = path.received.count == 0
+    cdef uint8_t fresh = packet.sequence > path.sequence    # a connection ID that no packet of the path had before
     ranges_add(&path.received, packet.number)
     path.rx_packets += 1
     path.ecn.received[packet.slot.ecn] += 1
     path.rx_bytes += size
     path.received_at = packet.now
     packet.conn.received_at = packet.now
+    path.sequence = packet.sequence if fresh else path.sequence
     if newest:
         path.newest_at = packet.now
     if first or memcmp(&path.remote, &packet.slot.remote, sizeof(endpoint_t)) == 0:
@@ -243,7 +245,7 @@ cdef void note_arrival(inbound_t* packet, uint32_t size) noexcept nogil:
     if newest and not path.abandoned and moved(path, packet.slot):
         path.told = packet.slot.remote
         path.told_bytes = size
-        event_slot(packet.core, EVENT_PATH_ADDRESS, packet.conn, path.id, packet.slot, NULL, 0)
+        event_slot(packet.core, EVENT_PATH_ADDRESS, packet.conn, path.id, packet.slot, &fresh, 1)
 
 
 cdef bint moved(path_t* path, const datagram_t* slot) noexcept nogil:

@@ -163,22 +163,17 @@ cdef class Connection:
         conn_ready(&self.engine.core, self.conn)
 
     cdef int place_path(self, path_t* path, int socket, object remote, object local) except -1:
-        memset(&path.local, 0, sizeof(endpoint_t))
         endpoint_from_python(&path.remote, remote)
-        if local is not None:
-            endpoint_from_python(&path.local, local)
+        endpoint_from_python(&path.local, local or ("::", 0))
         path.socket = <uint8_t>socket
         memset(&path.told, 0, sizeof(endpoint_t))
         return 0
 
     def set_path(self, uint32_t path_id, *, validated=None, usable=None, backup=None, weight=None, mtu=None):
         cdef path_t* path = self.path_of(path_id)
-        if validated is not None:
-            path.validated = validated
-        if usable is not None:
-            path.usable = usable
-        if backup is not None:
-            path.backup = backup
+        path.validated = path.validated if validated is None else validated
+        path.usable = path.usable if usable is None else usable
+        path.backup = path.backup if backup is None else backup
         path.weight = path.weight if weight is None else weight
         if mtu is not None:
             path.mtu = path.sent.cc.segment = <uint16_t>mtu
@@ -278,9 +273,13 @@ cdef class Connection:
         conn.ip_received_bytes += len(packet)
         return True
 
-    def send(self, bytes frames, int64_t path_id=ANY, uint32_t token=0, uint16_t pad_to=0, bint mtu_probe=False):
+    def send(self, bytes frames, int64_t path_id=ANY, uint32_t token=0, uint16_t pad_to=0, bint mtu_probe=False,
+             elsewhere=None):
         self.enqueue(frames, path_id, token, pad_to)
         self.conn.control_tail.mtu_probe = mtu_probe
+        if elsewhere is not None:
+            socket, remote, local, dcid = elsewhere
+            control_lead(self.conn.control_tail, socket, remote, local, dcid)
 
     def close_now(self, bytes frames, int64_t path_id=ANY):
         self.live().closed = True

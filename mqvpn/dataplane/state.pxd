@@ -69,6 +69,12 @@ cdef struct control_t:              # the frames of one packet, from Python
     uint16_t length
     uint8_t closing                 # CONNECTION_CLOSE: sent even though the connection is closed
     uint8_t mtu_probe               # its loss says nothing about congestion
+    bint elsewhere                  # not to the path's own address, but as follows
+    endpoint_t remote
+    endpoint_t local
+    uint8_t socket
+    uint8_t dcid_length
+    uint8_t dcid[20]
 
 cdef struct path_t:
     uint32_t id
@@ -86,6 +92,7 @@ cdef struct path_t:
     endpoint_t local
     endpoint_t told                 # the last other remote address told by PATH_ADDRESS
     uint64_t told_bytes             # received from there
+    uint32_t sequence               # the highest one of our connection IDs that the path's packets came to
     uint64_t address_sent           # bytes, since the path has its address: the anti-amplification limit
     uint64_t address_received
     uint16_t mtu                    # UDP payload bytes of a full packet

@@ -11,6 +11,7 @@ from mqvpn.dataplane.ecn cimport ecn_reset
 from mqvpn.dataplane.congestion cimport congestion_choose
 from mqvpn.dataplane.recovery cimport recovery_clear, recovery_reset
 from mqvpn.dataplane.state cimport PATHS, route_entry_t
+from mqvpn.dataplane.udp cimport endpoint_from_python
 
 cdef enum:
     TABLE_FIRST = 64
@@ -325,3 +326,26 @@ cdef bint conn_keys_confirmed(const conn_t* conn) noexcept nogil:
                 path.sent.largest_acked >= path.sealed_first):
             return True
     return False
+
+
+# Control frames that go elsewhere than to their path's address.
+
+cdef int control_lead(control_t* item, int socket, object remote, object local, bytes dcid) except -1:
+    """Where to; local: None for the kernel's choice."""
+    endpoint_from_python(&item.remote, remote)
+    endpoint_from_python(&item.local, local or ("::", 0))
+    item.socket, item.dcid_length, item.elsewhere = <uint8_t>socket, <uint8_t>min(len(dcid), 20), True
+    memcpy(item.dcid, <char*>dcid, item.dcid_length)
+    return 0
+
+
+cdef void control_turn(path_t* path, control_t* item) noexcept nogil:
+    """Exchange where the path leads and where the item does."""
+    cdef uint8_t dcid[20]
+    path.remote, item.remote = item.remote, path.remote
+    path.local, item.local = item.local, path.local
+    path.socket, item.socket = item.socket, path.socket
+    memcpy(dcid, path.dcid, sizeof(dcid))
+    memcpy(path.dcid, item.dcid, sizeof(dcid))
+    memcpy(item.dcid, dcid, sizeof(dcid))
+    path.dcid_length, item.dcid_length = item.dcid_length, path.dcid_length

@@ -8,7 +8,7 @@ from mqvpn.dataplane.ranges cimport ACK_BYTES, ranges_write_ack
 from mqvpn.dataplane.recovery cimport ACK_ONLY, CONTROL_ONLY, MTU_PROBE, sent_kind
 from mqvpn.dataplane.schedule cimport control_path
 from mqvpn.dataplane.state cimport *
-from mqvpn.dataplane.table cimport path_find
+from mqvpn.dataplane.table cimport control_turn, path_find
 
 cdef enum:
     ACK_EXPONENT = 3                # our ack_delay_exponent: 8 microseconds
@@ -63,6 +63,8 @@ cdef bint obsolete(const conn_t* conn, const control_t* item, const path_t* path
 cdef bint must_wait(const conn_t* conn, const control_t* item, const path_t* path) noexcept nogil:
     """No path yet, the amplification limit, or, for frames that may go anywhere, no room; after a probe timeout they
     go out regardless of the window (RFC 9002, section 7.5)."""
+    if item.elsewhere:
+        return path == NULL or not path.opened
     if path == NULL or not may_send(conn, path, item.length + 40):
         return True
     if item.path_id != ANY or item.closing or path.sent.in_flight + item.length <= path.sent.cc.cwnd:
@@ -72,13 +74,29 @@ cdef bint must_wait(const conn_t* conn, const control_t* item, const path_t* pat
 
 cdef uint16_t padding(const conn_t* conn, const path_t* path, const control_t* item) noexcept nogil:
     """RFC 9000, section 8.2.1: a challenge is not padded where the anti-amplification limit does not permit it."""
-    return item.pad_to if may_send(conn, path, item.pad_to) else 0
+    return item.pad_to if item.elsewhere or may_send(conn, path, item.pad_to) else 0
 
 
 cdef inline sent_kind kind_of(const control_t* item) noexcept nogil:
     if item.closing:
         return ACK_ONLY
-    return MTU_PROBE if item.mtu_probe else CONTROL_ONLY
+    return MTU_PROBE if item.mtu_probe or item.elsewhere else CONTROL_ONLY
+
+
+cdef bint write_item(output_t* out, conn_t* conn, path_t* path, control_t* item) noexcept nogil:
+    """One packet of what Python queued. What goes elsewhere does not count for the limit of the path's own address."""
+    cdef uint64_t counted = path.address_sent
+    cdef uint16_t pad_to = padding(conn, path, item)
+    cdef bint done
+    if item.elsewhere:
+        close_burst(conn, path)                 # while it leads where it does
+        control_turn(path, item)
+    done = write_frames(out, conn, path, <uint8_t*>item + sizeof(control_t), item.length, pad_to, kind_of(item),
+                        item.token)
+    if item.elsewhere:
+        control_turn(path, item)
+        path.address_sent = counted
+    return done
 
 
 cdef bint send_control(output_t* out, conn_t* conn) noexcept nogil:
@@ -95,8 +113,7 @@ cdef bint send_control(output_t* out, conn_t* conn) noexcept nogil:
                 last = item
                 link = &item.next
                 continue
-            if not write_frames(out, conn, path, <uint8_t*>item + sizeof(control_t), item.length,
-                                padding(conn, path, item), kind_of(item), item.token):
+            if not write_item(out, conn, path, item):
                 return False
             if path.beyond:
                 path.beyond -= 1

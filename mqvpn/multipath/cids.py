@@ -165,14 +165,37 @@ class PeerIds:
         return self.in_use(path_id)
 
     def rotate(self, path_id: int) -> int | None:
-        """Use another one instead of the one in use; return its sequence number, None: there is no other."""
+        """Use another one and keep the one in use, whose sequence number is returned; None: there is no other."""
         ids = self._paths.get(path_id)
         if ids is None or ids.current is None or len(ids.active) < 2:
             return None
-        retired = ids.current
-        self._remove(ids, retired)
-        ids.current = min(ids.active)
-        return retired
+        kept = ids.current
+        ids.current = min(sequence for sequence in ids.active if sequence != kept)
+        return kept
+
+    def use(self, path_id: int, sequence: int) -> int | None:
+        """Use this one; return the sequence number of the one before, None: it is gone."""
+        ids = self._paths.get(path_id)
+        if ids is None or sequence not in ids.active:
+            return None
+        left, ids.current = ids.current, sequence
+        return left
+
+    def remove(self, path_id: int, sequence: int) -> bool:
+        """Forget this one; False: it is gone already."""
+        ids = self._paths.get(path_id)
+        if ids is None or sequence not in ids.active:
+            return False
+        self._remove(ids, sequence)
+        return True
+
+    def get(self, path_id: int, sequence: int | None) -> bytes | None:
+        """The one with this number, the one in use for None; None: there is no such."""
+        ids = self._paths.get(path_id)
+        number = sequence if ids is None or sequence is not None else ids.current
+        if ids is None or number is None or number not in ids.active:
+            return None
+        return ids.active[number].connection_id
 
     def has_any(self, path_id: int) -> bool:
         ids = self._paths.get(path_id)

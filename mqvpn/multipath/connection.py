@@ -381,9 +381,9 @@ class MultipathConnection(EndingConnection):
             self._paths.open(path_id, Address(socket, remote, local), now, self._largest)
 
     def _handle_path_address(
-        self, path_id: int, socket: int, remote: Endpoint, local: Endpoint | None, now: float
+        self, path_id: int, socket: int, remote: Endpoint, local: Endpoint | None, fresh: bool, now: float
     ) -> None:
-        self._paths.handle_address(path_id, Address(socket, remote, local), now)
+        self._paths.handle_address(path_id, Address(socket, remote, local), fresh, now)
 
     def _handle_error(self, error_code: int, frame_type: int, reason: str, now: float) -> None:
         self.close(error_code, frame_type, reason)

@@ -93,13 +93,22 @@ class Issuance:
             self._retire(frame.path_id, sequence)
         return was_used and self.peer.in_use(frame.path_id) is None
 
-    def rotate(self, path_id: int) -> bytes | None:
-        """Retire the connection ID that the path sends with and return another one; None: there is none."""
-        retired = self.peer.rotate(path_id)
-        if retired is None:
-            return None
-        self._retire(path_id, retired)
-        return self.peer.in_use(path_id)
+    def rotate(self, path_id: int) -> int | None:
+        """Send with another connection ID; the sequence number of the one before, which is kept until retire() or
+        use_again(); None: there is no other one."""
+        return self.peer.rotate(path_id)
+
+    def use_again(self, path_id: int, sequence: int) -> bytes | None:
+        """Back to one that is kept, and retire the one in use; None: the peer retired it meanwhile."""
+        left = self.peer.use(path_id, sequence)
+        if left is not None:
+            self.retire(path_id, left)
+        return self.peer.get(path_id, sequence)
+
+    def retire(self, path_id: int, sequence: int) -> None:
+        """One that is kept will not be used again."""
+        if self.peer.remove(path_id, sequence):
+            self._retire(path_id, sequence)
 
     def drop_path(self, path_id: int) -> None:
         """The path is forgotten: packets with our connection IDs for it are strangers from now on."""

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from mqvpn.dataplane.engine import ANY_PATH, Connection
+from mqvpn.dataplane.engine import ANY_PATH, Connection, Elsewhere
 from mqvpn.multipath.seam import Delivered
 
 # Fits into a UDP payload of 1200 bytes beside a short header with a 20-byte connection ID and the AEAD tag.
@@ -28,6 +28,7 @@ class Item:
     path_id: int
     pad_to: int
     mtu_probe: bool = False
+    elsewhere: Elsewhere | None = None
 
 
 class Outbox:
@@ -47,11 +48,13 @@ class Outbox:
         path_id: int = ANY_PATH,
         pad_to: int = 0,
         mtu_probe: bool = False,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         """Queue a frame for any path, or in a packet of its own for one; pad_to: bytes of UDP payload;
-        mtu_probe: such a packet may be too large for the path, so losing it is no sign of congestion.
+        mtu_probe: such a packet may be too large for the path, so losing it is no sign of congestion;
+        elsewhere: not to the path's own address.
         """
-        self._items.append(Item(frame, delivered, path_id, pad_to, mtu_probe))
+        self._items.append(Item(frame, delivered, path_id, pad_to, mtu_probe, elsewhere))
 
     def keep_sending(self, make: Callable[[], bytes | None]) -> None:
         """Send what make() returns until it arrives; make() is asked again after each loss, None ends it."""
@@ -115,7 +118,7 @@ class Outbox:
         deliveries = [item.delivered for item in items if item.delivered is not None]
         token = self._token(deliveries) if deliveries else 0
         first = items[0]
-        self._connection.send(frames, first.path_id, token, first.pad_to, first.mtu_probe)
+        self._connection.send(frames, first.path_id, token, first.pad_to, first.mtu_probe, first.elsewhere)
 
     def _token(self, deliveries: list[Delivered]) -> int:
         self._last_token += 1

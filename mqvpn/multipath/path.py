@@ -39,6 +39,11 @@ class Path:
     largest: int = 0  # UDP payload that the interface takes; 0: as with an MTU of 1500
     search: MtuSearch | None = None
     previous: Address | None = None  # the validated address that a path which moved falls back to
+    previous_cid: int | None = None  # sequence number of the connection ID that was used there
+    recall: Validation | None = None  # does it still answer?
+    moved_by_peer: bool = False  # it did so with a fresh connection ID, which nobody else could
+    distrusts: bool = False  # packets from elsewhere: the path was led away once
+    listen_at: float | None = None  # when packets from elsewhere are news again
     suspect_since: float | None = None
     drain_at: float | None = None
 
@@ -79,6 +84,9 @@ class Path:
     def next_timeout(self) -> float | None:
         if self.state is PathState.ABANDONED:
             return self.drain_at
-        if self.validation is not None:
-            return self.validation.next_timeout()
-        return self.search.raise_at if self.search is not None else None
+        times = [one.next_timeout() for one in (self.validation, self.recall) if one is not None]
+        if self.listen_at is not None:
+            times.append(self.listen_at)
+        if not times and self.search is not None and self.search.raise_at is not None:
+            return self.search.raise_at
+        return min(times, default=None)

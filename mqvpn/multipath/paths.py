@@ -16,6 +16,7 @@ from mqvpn.multipath.events import (
     PathSuspect,
 )
 from mqvpn.multipath.issuance import Issuance
+from mqvpn.multipath.migration import Migration
 from mqvpn.multipath.mtu import MtuProber, Towards
 from mqvpn.multipath.outbox import Outbox
 from mqvpn.multipath.path import Address, Path
@@ -53,6 +54,7 @@ class Paths:
         self._statuses = Statuses(outbox, self._set_part)
         self._mtu = 0
         self.prober = Prober(outbox)
+        self._migration = Migration(connection, outbox, issuance, self.prober, self.set_reset_tokens)
         self.mtu = MtuProber(outbox, towards, self._proven, self._hopeless)
         self.table: dict[int, Path] = {}
 
@@ -105,7 +107,7 @@ class Paths:
             if running < MAX_VALIDATIONS:
                 running += 1
                 path.apply(PathInput.CHALLENGED)
-                self._validate(path, now)
+                self.prober.validate(path, self._working_pto(), now)
 
     def _enter(self, path: Path) -> bool:
         """Hand the path to the engine, if the peer gave a connection ID for it."""
@@ -152,11 +154,14 @@ class Paths:
     def handle_response(self, path_id: int, data: bytes, now: float) -> None:
         """A PATH_RESPONSE validates the path that its challenge was sent on, and no other."""
         path = self.table.get(path_id)
-        if path is None or path.validation is None or not path.validation.is_answered_by(data):
+        if path is None:
             return
-        elsewhere = path.previous is not None and path.previous.remote[0] != path.remote[0]
-        path.validation = path.previous = None
-        self._connection.set_path(path_id, validated=True)
+        if self._migration.handle_response(path, data):
+            self._doubt_mtu(path)
+            return
+        if path.validation is None or not path.validation.is_answered_by(data):
+            return
+        elsewhere = self._migration.validated(path)
         if path.state is PathState.VALIDATING:
             path.apply(PathInput.RESPONSE)
             self.mtu.begin(path)
@@ -168,48 +173,22 @@ class Paths:
             self._doubt_mtu(path)
         self.advance(now)
 
-    def handle_address(self, path_id: int, address: Address, now: float) -> None:
-        """The peer's packets come from elsewhere (RFC 9000, section 9.3): follow, and validate that."""
+    def handle_address(self, path_id: int, address: Address, fresh: bool, now: float) -> None:
+        """The peer's packets come from elsewhere (RFC 9000, section 9.3), fresh: to another of our connection IDs."""
         path = self.table.get(path_id)
-        if path is None or not path.in_engine or not path.is_live or address == path.address:
-            return
-        if address == path.previous:  # it was validated; perhaps somebody else had copied a packet
-            self._return(path)
-            return
-        if path.state is not PathState.VALIDATING and path.previous is None:
-            path.previous = path.address
-            self._rotate(path)
-        self._connection.set_path(path_id, validated=False)
-        self._move(path, address)
-        self._validate(path, now)
+        if path is not None and path.in_engine and path.is_live and address != path.address:
+            self._migration.handle_address(path, address, fresh, self._working_pto(), now)
 
-    def _rotate(self, path: Path) -> None:
-        """Go on with a fresh connection ID, so that the two addresses cannot be linked (RFC 9000, section 9.5)."""
-        cid = self._issuance.rotate(path.path_id)
-        if cid is not None:
-            self._connection.set_dcid(path.path_id, cid)
-            self.set_reset_tokens()
-
-    def _return(self, path: Path) -> None:
-        """Back to the address that worked."""
-        if path.previous is not None:
-            self._move(path, path.previous)
-            self._connection.set_path(path.path_id, validated=True)
-        path.validation = path.previous = None
-
-    def _move(self, path: Path, address: Address) -> None:
-        path.address = address
-        self._connection.set_address(path.path_id, address.socket, address.remote, address.local)
-
-    def _validate(self, path: Path, now: float) -> None:
+    def _working_pto(self) -> float:
+        """Of the best path that works, in seconds."""
         working = [other.path_id for other in self.table.values() if other.is_usable]
         ptos = [self._connection.path(path_id).pto for path_id in working]
-        self.prober.validate(path, min(ptos, default=INITIAL_PTO), now)
+        return min(ptos, default=INITIAL_PTO)
 
     def _give_up(self, path: Path) -> None:
         """Validation failed: back to the address that worked, else the path is abandoned (section 3.1)."""
         if path.previous is not None:
-            self._return(path)
+            self._migration.back(path)
         else:
             path.validation = None
             self.abandon(path.path_id, TransportErrorCode.PATH_UNSTABLE_OR_POOR)
@@ -283,6 +262,7 @@ class Paths:
         path = self.table.get(path_id)
         if path is not None and path.is_live and not path.is_suspect:
             path.suspect_since = now
+            self._migration.handle_suspect(path)
             self._emit(PathSuspect(path_id))
 
     def handle_alive(self, path_id: int, now: float) -> None:
@@ -313,7 +293,7 @@ class Paths:
 
     def _leave(self, path: Path, error_code: int, *, by_peer: bool) -> None:
         path.apply(PathInput.ABANDON)
-        path.validation = path.search = None
+        path.validation = path.search = path.recall = None
         self._outbox.discard(path.path_id)
         if path.in_engine:
             self._connection.abandon_path(path.path_id)
@@ -348,6 +328,7 @@ class Paths:
                 self._give_up(path)
             elif path.validation is not None and path.validation.is_due(now):
                 self.prober.challenge(path, now)
+            self._migration.handle_timeout(path, now)
         self.advance(now)
 
 

@@ -3,7 +3,7 @@
 from typing import Final
 
 from mqvpn.multipath.outbox import Outbox
-from mqvpn.multipath.path import Path
+from mqvpn.multipath.path import Address, Path
 from mqvpn.multipath.validation import CHALLENGE_DATAGRAM_SIZE, Validation
 
 PATH_CHALLENGE: Final = 0x1A
@@ -31,6 +31,12 @@ class Prober:
         """Send the next PATH_CHALLENGE of the validation under way."""
         if path.validation is not None:
             self._put(path, bytes([PATH_CHALLENGE]) + path.validation.challenge(now))
+
+    def recall(self, path: Path, data: bytes, address: Address, cid: bytes) -> None:
+        """Send a PATH_CHALLENGE to the address that the path left, with the connection ID that was used there."""
+        elsewhere = (address.socket, address.remote, address.local, cid)
+        frame = bytes([PATH_CHALLENGE]) + data
+        self._outbox.put(frame, path_id=path.path_id, pad_to=CHALLENGE_DATAGRAM_SIZE, elsewhere=elsewhere)
 
     def _put(self, path: Path, frame: bytes) -> None:
         self._outbox.put(frame, path_id=path.path_id, pad_to=CHALLENGE_DATAGRAM_SIZE)

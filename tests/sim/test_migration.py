@@ -39,7 +39,7 @@ def test_only_another_port_keeps_the_congestion_state() -> None:
     move(pair, "10.0.1.1", 50000)
     exchange(pair, 0.3)
     assert pair.s.paths[0].remote == ("10.0.1.1", 50000)
-    assert pair.s.paths[0].previous is None  # validated
+    assert pair.s.paths[0].validation is None
     after = pair.s.engine_connection.path(0)
     assert after.cwnd >= 0.7 * window  # what was under way to the old port is lost
     assert after.min_rtt <= before.min_rtt
@@ -89,6 +89,7 @@ def test_a_fresh_connection_id_is_used_for_the_new_address_and_the_old_one_retir
         by_address.setdefault(destination[0], set()).add(data[1:9])
     assert by_address["198.51.100.7"].isdisjoint(by_address.get("10.0.1.1", set()))
     old = pair.c.host_cid
+    pair.run(4.0)  # until the old address is not asked any more
     assert old not in pair.c._issuance.local.paths[0].active.values()
     assert len(pair.c._issuance.local.paths[0].active) == 3  # and replaced
 
@@ -158,6 +159,118 @@ def test_a_copied_packet_of_a_silent_client_does_not_move_its_path_for_good() ->
     assert pair.s.paths[0].remote == pair.client.addresses[0]
     assert len(exchange(pair, 1.0)[0]) == 100
     assert pair.s.paths[0].state is PathState.ACTIVE
+
+
+class Forwarder:
+    """Off the path, but fast: it sends a copy of each packet of the client's from an address of its own, which is there
+    first, and hands on to the client what the server sends to that address (RFC 9000, section 9.3.3)."""
+
+    def __init__(self, pair: Pair) -> None:
+        self.client = pair.client.addresses[0]
+        self.stolen = 0  # bytes that the server sent here
+        self.is_there = True
+        self._carry = pair.net.carry
+        pair.net.links[THIEF[0]] = Link(delay=0.001)
+        pair.net.carry = self.carry  # type: ignore[method-assign]
+
+    def carry(self, source: Endpoint, destination: Endpoint, data: bytes, ecn: int = 0) -> None:
+        if source == self.client and self.is_there:
+            self._carry(THIEF, destination, data, ecn)
+        if destination == THIEF:
+            self.stolen += len(data)
+            self._carry(source, self.client, data, ecn)
+        else:
+            self._carry(source, destination, data, ecn)
+
+
+def stay(pair: Pair, seconds: float) -> tuple[int, int]:
+    """How often of how many times the path led to the client, with traffic both ways."""
+    own = turns = 0
+    for turn in range(round(seconds / 0.01)):
+        pair.client.send_packets([udp_packet(turn)])
+        pair.server.send_packets([udp_packet(turn, to_server=False)])
+        pair.run(0.01)
+        own += pair.s.paths[0].remote == pair.client.addresses[0]
+        turns += 1
+    return own, turns
+
+
+def test_an_attacker_that_forwards_packets_does_not_get_the_path() -> None:
+    pair = connected()
+    grow(pair)
+    forwarder = Forwarder(pair)
+    stay(pair, 0.1)
+    assert forwarder.stolen > 0
+    forwarder.stolen = 0
+    own, turns = stay(pair, 10.0)
+    assert own == turns
+    assert forwarder.stolen == 0
+    assert not pair.client.seen(ConnectionTerminated) + pair.server.seen(ConnectionTerminated)
+
+
+def test_an_attacker_that_forwards_packets_of_a_client_that_only_sends() -> None:
+    pair = connected()
+    forwarder = Forwarder(pair)
+    for number in range(500):
+        pair.client.send_packets([udp_packet(number)])
+        pair.run(0.01)
+    pair.run(0.5)
+    assert pair.s.paths[0].remote == pair.client.addresses[0]
+    assert len(pair.server.packets) == 500
+    assert forwarder.stolen < 20_000
+
+
+def test_after_an_attack_the_client_can_move_still() -> None:
+    pair = connected()
+    forwarder = Forwarder(pair)
+    stay(pair, 1.0)
+    forwarder.is_there = False
+    assert pair.s.paths[0].distrusts
+    move(pair, "198.51.100.7", 50000)
+    forwarder.client = ("198.51.100.7", 50000)
+    received = exchange(pair, 2.0)
+    assert pair.s.paths[0].remote == ("198.51.100.7", 50000)
+    assert min(map(len, received)) > 170  # all but what a probe timeout costs
+    assert not pair.s.paths[0].distrusts
+    assert pair.s.paths[0].validation is None
+
+
+def test_an_attacker_is_not_asked_about_again_and_again() -> None:
+    pair = connected()
+    Forwarder(pair)
+    stay(pair, 3.0)
+    before = pair.s.engine_connection.path(0).tx_packets
+    pair.run(10.0)  # in silence
+    assert pair.s.engine_connection.path(0).tx_packets < before + 5
+
+
+def test_the_connection_ids_of_an_address_that_was_left_are_used_again_there() -> None:
+    pair = connected()
+    pair.server.keep_sent = True
+    Forwarder(pair)
+    stay(pair, 1.0)
+    by_address: dict[Endpoint, set[bytes]] = {}
+    for _, destination, data in pair.server.sent:
+        by_address.setdefault(destination, set()).add(data[1:9])
+    assert len(by_address[pair.client.addresses[0]]) == 1
+    assert by_address[pair.client.addresses[0]].isdisjoint(by_address[THIEF])
+    assert len(pair.c._issuance.local.paths[0].active) == 3
+
+
+def test_both_addresses_are_challenged_when_a_path_moves() -> None:
+    pair = connected()
+    old = pair.client.addresses[0]
+    pair.server.keep_sent = True
+    move(pair, "198.51.100.7", 50000)
+    exchange(pair, 0.05)
+    padded = {destination for _, destination, data in pair.server.sent if len(data) == 1200}
+    assert padded == {old}  # the amplification limit does not permit it at the new one yet
+    exchange(pair, 4.0)
+    assert pair.s.paths[0].validation is None
+    assert pair.s.paths[0].previous is pair.s.paths[0].recall is pair.s.paths[0].previous_cid is None
+    sent = len(pair.server.sent)
+    exchange(pair, 1.0)
+    assert old not in {destination for _, destination, _ in pair.server.sent[sent:]}
 
 
 def test_retiring_the_connection_id_that_carries_the_frame_is_a_violation() -> None:

@@ -58,13 +58,16 @@ class Paths(RuleBasedStateMachine):
         path = self.pair.c.paths[data.draw(st.sampled_from(self.others()))]
         self.pair.net.links[self.pair.client.addresses[path.socket][0]].is_up = is_up
 
-    @rule()
+    @rule(for_good=st.booleans())
     @precondition(lambda self: self.rebindings < 3)
-    def rebind_path_0(self) -> None:
+    def rebind_path_0(self, for_good: bool) -> None:
+        """for_good: the address of before leads nowhere any more."""
         self.rebindings += 1
         inside = self.pair.client.addresses[0]
         outside = ("203.0.113.9", 50000 + self.rebindings)
         self.pair.net.links[outside[0]] = self.pair.net.links[inside[0]]
+        if for_good:
+            self.pair.net.rebind(inside, outside)
         self.pair.net.rebound[inside] = outside
 
     @rule(by_server=st.booleans())

@@ -187,8 +187,7 @@ def test_nat_rebinding_is_followed_after_validation() -> None:
     bind(pair)
     exchange(pair, 0.5)
     moved = ("203.0.113.9", 50000)
-    pair.net.links[moved[0]] = pair.net.links["10.0.1.1"]
-    pair.net.rebound[pair.client.addresses[0]] = moved
+    pair.net.rebind(pair.client.addresses[0], moved)
     to_client, to_server = exchange(pair, 2.0)
     assert pair.s.paths[0].remote == moved
     assert pair.s.paths[0].validation is None
