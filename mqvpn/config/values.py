@@ -137,9 +137,10 @@ class User:
 
 
 def interface_name(text: str) -> str:
-    """A name which Linux accepts for an interface (IFNAMSIZ, no '/', ':' or blank)."""
-    if not re.fullmatch(r"[!-~]{1,15}", text) or text in (".", "..") or set(text) & set("/:%,;"):
-        raise ValueError("an interface name has 1 to 15 characters without blanks or any of / : % , ;")
+    """A name which Linux accepts for an interface (IFNAMSIZ, no '/', ':' or blank), and that nftables takes for no
+    pattern."""
+    if not re.fullmatch(r"[!-~]{1,15}", text) or text in (".", "..") or set(text) & set('/:%,;*"\\'):
+        raise ValueError('an interface name has 1 to 15 characters without blanks or any of / : % , ; * " \\')
     return text
 
 

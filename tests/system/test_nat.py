@@ -31,7 +31,8 @@ def test_ruleset_without_pools_only_deletes() -> None:
 
 
 def test_ruleset_any_interface_name_makes_a_table_name() -> None:
-    assert "add table inet mqvpn_mq_home_1\n" in nat.ruleset("mq-home.1", ())
+    assert "add table inet mqvpn_mq-home.1\n" in nat.ruleset("mq-home.1", ())
+    assert "add table inet mqvpn_mq/21home\n" in nat.ruleset("mq!home", ())
 
 
 def test_missing_nft_is_an_error_that_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

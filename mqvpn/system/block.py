@@ -1,0 +1,98 @@
+"""The kill switch: an nftables table `inet mqvpn_block_TUN` that lets packets leave by the tunnel alone.
+
+It stands from before the first handshake until the user stops the client, whoever dies meanwhile: no process owns
+it, and a start takes over what a predecessor left, in one transaction. Let through are: the tunnel itself (packets
+with our mark, which only a process with CAP_NET_ADMIN can set), lo, what a link needs to stay up (DHCP, neighbour and
+router discovery, multicast listener reports), and the local networks if the user wants them. Everything else is
+refused at once, own and forwarded, IPv4 and IPv6. Packets to our inner addresses that come in by another interface
+than the tunnel are dropped (CVE-2019-14899).
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+
+from mqvpn.system import nft
+
+LAN = {
+    "ip": "10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 169.254.0.0/16, 224.0.0.0/24, 239.0.0.0/8, 255.255.255.255",
+    "ip6": "fe80::/10, fc00::/7, ff01::/16, ff02::/16, ff03::/16, ff04::/16, ff05::/16",
+}
+
+# DHCP (RFC 2131; RFC 9915, section 7.2), neighbour discovery (RFC 4861: hop limit 255) and MLD (RFC 3810, section 5).
+LINK = """\
+        udp sport 68 udp dport 67 accept
+        ip6 daddr { fe80::/10, ff02::1:2 } udp sport 546 udp dport 547 accept
+        icmpv6 type { nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert } ip6 hoplimit 255 accept
+        icmpv6 type { mld-listener-report, mld-listener-done, mld2-listener-report } ip6 hoplimit 1 accept
+"""
+RULES = """\
+table inet {table} {{
+    chain spoofed {{
+        type filter hook prerouting priority raw; policy accept;
+{spoofed}    }}
+    chain output {{
+        type filter hook output priority filter; policy drop;
+        oifname {{ "lo", "{tun}" }} accept
+        meta mark {mark:#x} accept
+{link}{lan}        reject with icmpx admin-prohibited
+    }}
+    chain forward {{
+        type filter hook forward priority filter; policy drop;
+        oifname "{tun}" accept
+        iifname "{tun}" accept
+{lan}        reject with icmpx admin-prohibited
+    }}
+}}
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """What may pass: packets into `tun`, those that carry `mark`, local networks if `lan`. `addresses` are ours inside
+    the tunnel."""
+
+    tun: str
+    mark: int
+    lan: bool = False
+    addresses: tuple[IPv4Address | IPv6Address, ...] = ()
+
+
+def apply(block: Block) -> None:
+    """Block all else; may be called again at any time. Raises OperationFailed: the block before still stands then."""
+    nft.transact(ruleset(block), f"block traffic outside {block.tun}")
+
+
+def lift(tun: str) -> None:
+    """Block nothing any more; may be called again. Raises OperationFailed."""
+    nft.transact(nft.without(table_of(tun)), f"lift the block of traffic outside {tun}")
+
+
+def stands(tun: str) -> bool:
+    """Whether traffic is blocked. Raises OperationFailed."""
+    return nft.exists(table_of(tun))
+
+
+def table_of(tun: str) -> str:
+    """The name of the table."""
+    return nft.table_name("mqvpn_block", tun)
+
+
+def ruleset(block: Block) -> str:
+    """The transaction for nft."""
+    table = table_of(block.tun)
+    lan = "".join(_rules(f"{family} daddr {{ {nets} }} accept" for family, nets in LAN.items())) if block.lan else ""
+    spoofed = "".join(_rules(_drop_spoofed(block)))
+    return nft.without(table) + RULES.format(
+        table=table, tun=block.tun, mark=block.mark, link=LINK, lan=lan, spoofed=spoofed
+    )
+
+
+def _drop_spoofed(block: Block) -> Iterator[str]:
+    for address in block.addresses:
+        family = "ip" if address.version == 4 else "ip6"
+        yield f'iifname != {{ "lo", "{block.tun}" }} {family} daddr {address} drop'
+
+
+def _rules(rules: Iterable[str]) -> Iterator[str]:
+    return (f"        {rule}\n" for rule in rules)

@@ -1,0 +1,50 @@
+"""nftables, by transactions of `nft -f -`: each is carried out whole or not at all.
+
+nft is run as a program because libnftables' Python module is a Debian package alone, and this happens a few times a
+day. Every table of ours is named after its TUN interface; no other table is ever touched.
+"""
+
+import re
+import subprocess
+
+from mqvpn.system.errors import OperationFailed
+
+TIMEOUT = 10.0  # seconds; a transaction takes 20 ms
+
+
+def table_name(kind: str, tun: str) -> str:
+    """The name of our table of this kind for a TUN interface, another one for each. nft takes letters, digits,
+    `_`, `-`, `.` and `/`, and no interface has a `/` in its name."""
+    return f"{kind}_" + re.sub(r"[^A-Za-z0-9_.-]", lambda found: f"/{ord(found[0]):02x}", tun)
+
+
+def without(table: str) -> str:
+    """The start of a transaction that replaces or removes a table: made to exist, so that deleting it cannot fail."""
+    return f"add table inet {table}\ndelete table inet {table}\n"
+
+
+def transact(script: str, operation: str) -> None:
+    """Carry the script out. Raises OperationFailed with nft's own words; everything is then as it was."""
+    done = _run(["-f", "-"], script, operation)
+    if done.returncode:
+        reason = (done.stderr.strip() or f"nft ended with status {done.returncode}").splitlines()[0]
+        hint = "run it as root or with CAP_NET_ADMIN, on a kernel with nf_tables and NAT"
+        raise OperationFailed(operation, reason, hint)
+
+
+def exists(table: str) -> bool:
+    """Whether there is such a table. Raises OperationFailed when nft cannot be run."""
+    return _run(["list", "table", "inet", table], "", f"look for table {table}").returncode == 0
+
+
+def _run(arguments: list[str], script: str, operation: str) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            ["nft", *arguments], input=script, capture_output=True, text=True, timeout=TIMEOUT, check=False
+        )
+    except FileNotFoundError as error:
+        hint = "install the package nftables"
+        raise OperationFailed(operation, "there is no program nft", hint) from error
+    except subprocess.TimeoutExpired as error:
+        hint = "see whether `nft list ruleset` works"
+        raise OperationFailed(operation, f"nft did not end within {TIMEOUT:.0f} s", hint) from error

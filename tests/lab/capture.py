@@ -1,0 +1,123 @@
+"""What leaves a namespace by its uplinks, packet by packet, and which of it is a leak.
+
+Runs as a program inside the namespace (standard library only): capture.py INTERFACE... prints "ready", then on SIGTERM
+a JSON row for each different outgoing packet. Everything that is not on the allow-list is a leak: the list has the
+tunnel's own packets to the server and what keeps a link up (ARP, DHCP, neighbour discovery, listener reports).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import json
+import select
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tests.lab.net import Namespace
+
+ETH_P_ALL, PACKET_OUTGOING = 3, 4
+ARP, IPV4, IPV6 = 0x0806, 0x0800, 0x86DD
+UDP, ICMPV6 = 17, 58
+LINK_ICMPV6 = {131, 132, 133, 135, 136, 143}  # RFC 3810 and RFC 4861
+DHCP = {(68, 67), (546, 547)}
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One outgoing packet: `sport` and `dport` are those of TCP or UDP, or the type of an ICMP message and 0."""
+
+    interface: str
+    ethertype: int
+    source: str = ""
+    destination: str = ""
+    protocol: int = 0
+    sport: int = 0
+    dport: int = 0
+
+    def is_allowed(self, servers: Sequence[tuple[str, int]]) -> bool:
+        if self.ethertype == ARP:
+            return True
+        if self.protocol == ICMPV6:
+            return self.sport in LINK_ICMPV6
+        own = (self.destination, self.dport) in servers
+        return self.protocol == UDP and (own or (self.sport, self.dport) in DHCP)
+
+
+class Capture:
+    """Context manager: watches the namespace's interfaces; afterwards `packets` has each kind that left, once."""
+
+    packets: list[Seen]
+
+    def __init__(self, namespace: Namespace, interfaces: Sequence[str]) -> None:
+        self._argv = (sys.executable, "-S", str(Path(__file__)), *interfaces)
+        self._namespace = namespace
+
+    def __enter__(self) -> Capture:
+        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "text": True}
+        self._process = self._namespace.popen(*self._argv, **pipes)
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == "ready\n"
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        self.packets = [Seen(**row) for row in json.loads(self._process.communicate()[0])]
+
+    def leaks(self, servers: Sequence[tuple[str, int]] = ()) -> list[Seen]:
+        """What must not have left; `servers` are the addresses and ports of the tunnel's server."""
+        return [packet for packet in self.packets if not packet.is_allowed(servers)]
+
+
+def read(interface: str, ethertype: int, packet: bytes) -> Seen:
+    """The fields of one packet, which begins behind its Ethernet header."""
+    if ethertype == IPV4:
+        protocol, ends, body = packet[9], (packet[12:16], packet[16:20]), packet[(packet[0] & 15) * 4 :]
+    elif ethertype == IPV6:
+        protocol, ends, body = packet[6], (packet[8:24], packet[24:40]), packet[40:]
+        if protocol == 0:  # hop-by-hop options, as listener reports have
+            protocol, body = body[0], body[(body[1] + 1) * 8 :]
+    else:
+        return Seen(interface, ethertype)
+    source, destination = (str(ipaddress.ip_address(end)) for end in ends)
+    if protocol in (1, ICMPV6):
+        sport, dport = body[0], 0
+    else:
+        sport, dport = int.from_bytes(body[:2]), int.from_bytes(body[2:4])
+    return Seen(interface, ethertype, source, destination, protocol, sport, dport)
+
+
+class Stopped(Exception):
+    """SIGTERM came."""
+
+
+def stop(*_: object) -> None:
+    raise Stopped
+
+
+def main(interfaces: Sequence[str]) -> None:
+    """Record until SIGTERM."""
+    signal.signal(signal.SIGTERM, stop)
+    seen: dict[Seen, None] = {}
+    sockets = [socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_ALL)) for _ in interfaces]
+    for opened, interface in zip(sockets, interfaces, strict=True):
+        opened.bind((interface, ETH_P_ALL))
+    print("ready", flush=True)
+    with contextlib.suppress(Stopped):
+        while True:
+            for ready in select.select(sockets, [], [])[0]:
+                packet, (interface, ethertype, kind, *_) = ready.recvfrom(65535)
+                if kind == PACKET_OUTGOING:
+                    seen[read(interface, ethertype, packet)] = None
+    print(json.dumps([asdict(packet) for packet in seen]))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
