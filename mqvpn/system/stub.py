@@ -1,0 +1,88 @@
+"""Looks a server's name up by packets of our own, which carry our mark: the only queries that pass the kill switch.
+
+The machine's resolver cannot, for its packets are anybody's; opening the block for it would let every other name out
+too. Asked are the name servers of the machine itself, behind systemd-resolved those that it would ask.
+"""
+
+import asyncio
+import os
+import socket
+from contextlib import suppress
+from ipaddress import ip_address
+from pathlib import Path
+
+from mqvpn.system.errors import refused
+from mqvpn.wire.buffer import DecodeError
+from mqvpn.wire.dns import PORT, Kind, NoSuchName, read_answer, write_query
+
+RESOLV_CONF = Path("/etc/resolv.conf")
+BEHIND_RESOLVED = Path("/run/systemd/resolve/resolv.conf")  # systemd-resolved.service(8)
+TIMEOUT = 1.5  # seconds for one name server
+MOST_SERVERS = 3  # resolv.conf(5): MAXNS
+ANSWER_BYTES = 4096
+
+
+async def look_up(name: str, mark: int) -> list[str]:
+    """The addresses of `name`, IPv6 first; of the first name server that answers. Empty: none did, or it has none.
+
+    Raises OperationFailed when packets may not carry a mark, ValueError for what is no domain name.
+    """
+    for server in name_servers():
+        with suppress(OSError, DecodeError, TimeoutError):
+            async with asyncio.timeout(TIMEOUT):
+                found = await asyncio.gather(*(_ask(server, name, kind, mark) for kind in (Kind.AAAA, Kind.A)))
+            return [address for addresses in found for address in addresses]
+    return []
+
+
+def name_servers() -> list[str]:
+    """The addresses of the machine's name servers, at most three."""
+    found = _read(RESOLV_CONF)
+    if any(ip_address(server).is_loopback for server in found):
+        found = _read(BEHIND_RESOLVED) or found
+    return found[:MOST_SERVERS]
+
+
+def _read(file: Path) -> list[str]:
+    try:
+        lines = file.read_text(errors="replace").splitlines()
+    except OSError:
+        return []
+    words = [line.split() for line in lines if line.startswith("nameserver")]
+    return [word[1] for word in words if len(word) > 1 and _is_address(word[1])]
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+async def _ask(server: str, name: str, kind: Kind, mark: int) -> list[str]:
+    """The server's addresses of this kind for `name`; a name that does not exist has none."""
+    loop = asyncio.get_running_loop()
+    query = write_query(int.from_bytes(os.urandom(2)), name, kind)
+    with _open(server, mark) as udp:
+        await loop.sock_connect(udp, (server, PORT))  # so that only its answers come in
+        await loop.sock_sendall(udp, query)
+        while True:
+            message = await loop.sock_recv(udp, ANSWER_BYTES)
+            try:
+                return [str(address) for address in read_answer(message, query, kind)]
+            except NoSuchName:
+                return []
+            except DecodeError:
+                continue  # perhaps a forged one; the real one may still come
+
+
+def _open(server: str, mark: int) -> socket.socket:
+    family = socket.AF_INET6 if ip_address(server).version == 6 else socket.AF_INET
+    udp = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    try:
+        udp.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
+    except PermissionError as error:
+        udp.close()
+        raise refused("look the server's name up", error.errno or 0) from error
+    return udp

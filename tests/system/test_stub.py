@@ -1,0 +1,114 @@
+"""Names looked up by marked packets, from a name server that answers as told, in namespaces of our own."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from mqvpn.system import block, stub
+from mqvpn.system.block import Block
+from mqvpn.system.routing import MARK
+from tests.lab.net import Namespace, Net, stop
+from tests.system.inside import inside
+
+NAME = "vpn.example"
+SERVER = """
+import socket, sys
+udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+udp.bind(("", 53))
+print("ready", flush=True)
+while True:
+    query, sender = udp.recvfrom(512)
+    if sys.argv[1] == "forged":
+        udp.sendto(bytes([query[0] ^ 1]) + query[1:2] + b"\\x81\\x80" + query[4:], sender)
+    if sys.argv[1] == "unknown":
+        udp.sendto(query[:2] + b"\\x81\\x83" + query[4:], sender)
+        continue
+    kind = query[-4:-2]
+    address = bytes([192, 0, 2, 7]) if kind == b"\\0\\1" else bytes.fromhex("20010db8000000000000000000000007")
+    record = b"\\xc0\\x0c" + kind + b"\\0\\1" + bytes(4) + bytes([0, len(address)]) + address
+    udp.sendto(query[:2] + b"\\x81\\x80" + query[4:6] + b"\\0\\1" + bytes(4) + query[12:] + record, sender)
+"""
+
+
+@pytest.fixture
+def pair(net: Net) -> tuple[Namespace, Namespace]:
+    """A client, shut by the kill switch, and a host for the name server: 10.5.0.1 and 10.5.0.2."""
+    client, host = net.namespace("client"), net.namespace("host")
+    net.veth(client, "eth0", host, "eth0")
+    for namespace, address in ((client, "10.5.0.1/24"), (host, "10.5.0.2/24")):
+        namespace.ip("addr", "add", address, "dev", "eth0")
+        namespace.ip("link", "set", "eth0", "up")
+    inside(client, block.apply, Block(tun="tun0", mark=MARK))
+    return client, host
+
+
+@contextmanager
+def name_server(host: Namespace, manner: str) -> Iterator[None]:
+    process = host.popen(sys.executable, "-c", SERVER, manner, stdout=-1, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    try:
+        yield
+    finally:
+        stop(process)
+
+
+def look_up(file: Path, text: str) -> list[str]:
+    file.write_text(text)
+    stub.RESOLV_CONF = file
+    return asyncio.run(stub.look_up(NAME, MARK))
+
+
+@pytest.mark.netns
+@pytest.mark.parametrize("manner", ["plain", "forged"])
+def test_both_families_through_the_kill_switch(pair: tuple[Namespace, Namespace], tmp_path: Path, manner: str) -> None:
+    client, host = pair
+    with name_server(host, manner):
+        found = inside(client, look_up, tmp_path / "resolv.conf", "nameserver 10.5.0.2\n")
+    assert found == ["2001:db8::7", "192.0.2.7"]
+
+
+@pytest.mark.netns
+def test_an_unmarked_query_does_not_pass(pair: tuple[Namespace, Namespace]) -> None:
+    client, _ = pair
+
+    def ask() -> bool:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+            try:
+                udp.sendto(b"query", ("10.5.0.2", 53))
+            except PermissionError:
+                return False
+        return True
+
+    assert not inside(client, ask)
+
+
+@pytest.mark.netns
+def test_a_name_server_that_is_silent_and_one_that_knows_no_such_name(
+    pair: tuple[Namespace, Namespace], tmp_path: Path
+) -> None:
+    client, host = pair
+    with name_server(host, "plain"):
+        servers = "search example\nnameserver 10.5.0.77\nnameserver 10.5.0.2\n"
+        assert len(inside(client, look_up, tmp_path / "resolv.conf", servers)) == 2
+    with name_server(host, "unknown"):
+        assert inside(client, look_up, tmp_path / "resolv.conf", "nameserver 10.5.0.2\n") == []
+    assert inside(client, look_up, tmp_path / "resolv.conf", "nameserver 10.5.0.2\n") == []
+
+
+def test_the_name_servers_of_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own, behind = tmp_path / "resolv.conf", tmp_path / "behind"
+    monkeypatch.setattr(stub, "RESOLV_CONF", own)
+    monkeypatch.setattr(stub, "BEHIND_RESOLVED", behind)
+    assert stub.name_servers() == []
+    own.write_text("# nameserver 1.1.1.1\nnameserver\nnameserver x\nnameserver 127.0.0.53\noptions edns0\n")
+    assert stub.name_servers() == ["127.0.0.53"]
+    behind.write_text("".join(f"nameserver 192.0.2.{n}\n" for n in range(5)))
+    assert stub.name_servers() == ["192.0.2.0", "192.0.2.1", "192.0.2.2"]
