@@ -27,7 +27,7 @@ ALLOWED = {
     "tunnel": {"wire", "connectip", "multipath", "dataplane"},
     "system": {"wire"},
     "daemon": {"wire", "connectip", "multipath", "dataplane", "tunnel", "system", "config"},
-    "cli": {"config", "daemon", "wire"},
+    "cli": {"config", "daemon", "system", "wire"},
 }
 PURE = ("wire", "connectip", "multipath", "tunnel")
 IMPURE_MODULES = {"asyncio", "socket", "time", "os", "select", "threading", "subprocess"}

@@ -76,6 +76,16 @@ class ClientSettings(TunnelSettings):
         "[Interface] ManageRoutes", read_boolean, default=True,
         flag="--no-manage-routes", flag_value="false", help="leave the machine's routes alone",
     )
+    kill_switch: bool = setting(
+        "[Interface] KillSwitch", read_boolean, default=False,
+        flag="--kill-switch", flag_value="true",
+        help="let packets leave by the tunnel alone, from the start to the user's stop, whatever fails meanwhile",
+    )
+    allow_lan: bool = setting(
+        "[Interface] AllowLan", read_boolean, default=False,
+        flag="--allow-lan", flag_value="true",
+        help="with the kill switch, let packets to private and link-local networks leave too, but no DNS",
+    )
     reconnect: bool = setting(
         "[Interface] Reconnect", read_boolean, default=True,
         flag="--no-reconnect", flag_value="false", help="exit with status 69 when the server is out of reach",

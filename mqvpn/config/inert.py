@@ -1,7 +1,6 @@
 """Keys of the C mqvpn which this version knows and checks, but which have no effect yet.
 
-Files written for it must load unchanged: a section that is switched on warns once, its details say
-nothing, and KillSwitch refuses, because a safety that is only promised is worse than none.
+Files written for it must load unchanged: a section that is switched on warns once, and its details say nothing.
 """
 
 from collections.abc import Callable
@@ -43,11 +42,6 @@ def _warns(section: str, key: str, name: str, read: Callable[[str], Any]) -> Row
 
 
 INERT: tuple[Row, ...] = (
-    Row(
-        section="Interface", key="KillSwitch", name="kill_switch", read=read_boolean, effect=Effect.REFUSED,
-        flag="--kill-switch", flag_value="true",
-        help="block traffic outside the tunnel (refused: not available yet)",
-    ),
     _warns("Control", "Listen", "control_listen", HostPort.read),
     _warns("Advanced", "RecvRateLimit", "recv_rate_limit", read_integer(0, 10**10)),
     _detail("Advanced", "UdpGso", "udp_gso", read_boolean),

@@ -85,11 +85,6 @@ def _values(
     for entry in entries:
         row = entry.row
         read = [_read(entry, text, warnings) for text in entry.values]
-        if row.effect is Effect.REFUSED and any(read):
-            raise ConfigError(
-                f"{entry.where}: not available in this version, and mqvpn does not start without a "
-                "protection it was asked for; remove it, or block traffic outside the tunnel by other means"
-            )
         if row.effect is Effect.WARNS and any(read):
             warnings.setdefault(row.title, f"{entry.where}: has no effect in this version")
         if row.name in wanted:

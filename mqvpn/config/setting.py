@@ -22,7 +22,6 @@ class Effect(Enum):
     WORKS = "does what its help says"
     WARNS = "known, but has no effect in this version"
     DETAIL = "refines a setting which warns; says nothing itself"
-    REFUSED = "promises a safety that this version cannot give"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,6 +22,7 @@ from mqvpn.daemon.controlsocket import control_listener
 from mqvpn.daemon.diagnose import Diagnosis
 from mqvpn.daemon.dns import Dns
 from mqvpn.daemon.identity import Identity
+from mqvpn.daemon.killswitch import KillSwitch
 from mqvpn.daemon.log import log_to_stderr
 from mqvpn.daemon.methods import client_methods
 from mqvpn.daemon.pump import Pump, gso_max_size
@@ -39,6 +40,7 @@ from mqvpn.system.errors import OperationFailed
 from mqvpn.system.link import Netlink, TunLink
 from mqvpn.system.monitor import Monitor
 from mqvpn.system.notify import Notifier
+from mqvpn.system.routing import MARK
 from mqvpn.system.sysctl import Sysctls
 from mqvpn.tunnel import events
 from mqvpn.tunnel.client import ClientOptions, ClientTunnel, State
@@ -79,9 +81,12 @@ async def _serve(settings: ClientSettings) -> int:
         listener = up.enter_context(control_listener(settings))
         qlog = up.enter_context(Qlog(settings.qlog_dir))
         netlink = up.enter_context(Netlink())
+        switch = KillSwitch(settings.tun_name, wanted=settings.kill_switch, lan=settings.allow_lan)
+        up.callback(lambda: switch.close(lift=stop.wished and stop.status == 0))
+        switch.engage()
         device = tun.open_tun(settings.tun_name)
         up.callback(os.close, device.fd)
-        host = Host(netlink, device.name, settings)
+        host = Host(netlink, device.name, settings, switch)
         up.callback(host.restore)
         identity = Identity(os.environ.get("STATE_DIRECTORY"), str(settings.server_addr))
         up.push_async_callback(identity.close)
@@ -104,8 +109,9 @@ async def _serve(settings: ClientSettings) -> int:
 class Host:
     """What the client changes on the machine."""
 
-    def __init__(self, netlink: Netlink, interface: str, settings: ClientSettings) -> None:
+    def __init__(self, netlink: Netlink, interface: str, settings: ClientSettings, switch: KillSwitch) -> None:
         self._netlink = netlink
+        self._switch = switch
         self._interface = interface
         self._settings = settings
         self._sysctls = Sysctls()
@@ -120,13 +126,15 @@ class Host:
     def apply(self, addresses: tuple[Network, ...], mtu: int) -> None:
         """Give the TUN these addresses and this MTU; default routes of their IP versions lead into it."""
         inner = tuple(_on_link(prefix) for prefix in addresses)
+        self._switch.set_addresses(tuple(address.ip for address in inner))
         mtu = min(self._settings.mtu or mtu, mtu)
         link = TunLink(name=self._interface, mtu=mtu, addresses=inner, gso_max_size=gso_max_size(mtu))
         self._netlink.configure(link)
         if self._settings.manage_routes and addresses != self._addresses:
             versions = {prefix.version for prefix in addresses}
+            lan = self._settings.allow_lan or not self._settings.kill_switch
             wanted = tuple(route for route in routing.DEFAULT_ROUTES if route.version in versions)
-            routing.apply(self._netlink, routing.TunnelRoutes(self._interface, wanted))
+            routing.apply(self._netlink, routing.TunnelRoutes(self._interface, wanted, lan=lan))
         self._addresses = addresses
 
     def restore(self) -> None:
@@ -223,7 +231,8 @@ class Client:
         """Look the server up; while that fails, what was known before is still good."""
         address = self._settings.server_addr
         try:
-            self.uplinks.servers = await resolve(address.host, address.port)
+            mark = MARK if self._settings.kill_switch else None
+            self.uplinks.servers = await resolve(address.host, address.port, mark)
         except Unresolved as error:
             if not self.uplinks.servers:
                 raise

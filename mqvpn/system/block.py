@@ -14,6 +14,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 from mqvpn.system import nft
 
+KIND = "mqvpn_block"
 LAN = {
     "ip": "10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 169.254.0.0/16, 224.0.0.0/24, 239.0.0.0/8, 255.255.255.255",
     "ip6": "fe80::/10, fc00::/7, ff01::/16, ff02::/16, ff03::/16, ff04::/16, ff05::/16",
@@ -70,22 +71,37 @@ def lift(tun: str) -> None:
 
 def stands(tun: str) -> bool:
     """Whether traffic is blocked. Raises OperationFailed."""
-    return nft.exists(table_of(tun))
+    return table_of(tun) in nft.tables()
+
+
+def lift_all() -> list[str]:
+    """Lift every block of ours and return the tables' names. Raises OperationFailed."""
+    tables = [name for name in nft.tables() if name.startswith(f"{KIND}_")]
+    for table in tables:
+        nft.transact(nft.without(table), f"lift the block {table}")
+    return tables
 
 
 def table_of(tun: str) -> str:
     """The name of the table."""
-    return nft.table_name("mqvpn_block", tun)
+    return nft.table_name(KIND, tun)
 
 
 def ruleset(block: Block) -> str:
     """The transaction for nft."""
     table = table_of(block.tun)
-    lan = "".join(_rules(f"{family} daddr {{ {nets} }} accept" for family, nets in LAN.items())) if block.lan else ""
+    lan = "".join(_rules(_allow_lan())) if block.lan else ""
     spoofed = "".join(_rules(_drop_spoofed(block)))
     return nft.without(table) + RULES.format(
         table=table, tun=block.tun, mark=block.mark, link=LINK, lan=lan, spoofed=spoofed
     )
+
+
+def _allow_lan() -> Iterator[str]:
+    """A router at home answers DNS by asking the world, so names are not for it."""
+    yield "meta l4proto { tcp, udp } th dport { 53, 853 } reject with icmpx admin-prohibited"
+    for family, nets in LAN.items():
+        yield f"{family} daddr {{ {nets} }} accept"
 
 
 def _drop_spoofed(block: Block) -> Iterator[str]:

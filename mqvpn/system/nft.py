@@ -32,9 +32,10 @@ def transact(script: str, operation: str) -> None:
         raise OperationFailed(operation, reason, hint)
 
 
-def exists(table: str) -> bool:
-    """Whether there is such a table. Raises OperationFailed when nft cannot be run."""
-    return _run(["list", "table", "inet", table], "", f"look for table {table}").returncode == 0
+def tables() -> list[str]:
+    """The names of all tables of the family inet. Raises OperationFailed when nft cannot be run."""
+    lines = _run(["list", "tables", "inet"], "", "list the firewall's tables").stdout.splitlines()
+    return [line.split()[2] for line in lines]
 
 
 def _run(arguments: list[str], script: str, operation: str) -> subprocess.CompletedProcess[str]:

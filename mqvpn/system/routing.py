@@ -1,6 +1,7 @@
 """The client's routes into the tunnel: an own table, chosen by rules for every packet that is not our own.
 
-    28016: lookup main suppress_prefixlength 0      more specific routes of the host win, its default does not
+    28016: lookup main suppress_prefixlength 0      more specific routes of the host win, its default does not; not
+                                                    behind a kill switch that keeps local networks out
     28017: not fwmark 0x6d71 lookup 28017           the tunnel; each route has an unreachable one behind it
 
 Path sockets carry the mark, so the server needs no host route. Everything is tagged with our protocol number,
@@ -62,10 +63,12 @@ Item = Route | Rule
 
 @dataclass(frozen=True, slots=True)
 class TunnelRoutes:
-    """What should go into the tunnel. The empty value is the wish that nothing of ours is left."""
+    """What should go into the tunnel; with `lan`, more specific routes of the host win over it. The empty value is the
+    wish that nothing of ours is left."""
 
     interface: str = ""
     destinations: tuple[IPv4Network | IPv6Network, ...] = ()
+    lan: bool = True
 
 
 EMPTY = TunnelRoutes()
@@ -104,7 +107,8 @@ def desired(want: TunnelRoutes) -> list[Item]:
         items.append(Route(destination, None, UNREACHABLE_METRIC))
         items.append(Route(destination, want.interface, TUNNEL_METRIC))
     for version in sorted({destination.version for destination in want.destinations}):
-        items.append(Rule(version, MAIN_PRIORITY, MAIN, suppress_prefix_length=0))
+        if want.lan:
+            items.append(Rule(version, MAIN_PRIORITY, MAIN, suppress_prefix_length=0))
         items.append(Rule(version, TUNNEL_PRIORITY, TABLE, unless_mark=MARK))
     return sorted(items, key=_order)
 

@@ -49,10 +49,11 @@ def _read(file: Path) -> list[str]:
     except OSError:
         return []
     words = [line.split() for line in lines if line.startswith("nameserver")]
-    return [word[1] for word in words if len(word) > 1 and _is_address(word[1])]
+    return [word[1] for word in words if len(word) > 1 and is_address(word[1])]
 
 
-def _is_address(text: str) -> bool:
+def is_address(text: str) -> bool:
+    """Whether this is an address and no name."""
     try:
         ip_address(text)
     except ValueError:

@@ -163,7 +163,6 @@ def test_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (["--config", "/no/such/file"], os.EX_CONFIG),
         (["--mode", "client"], os.EX_CONFIG),
         (["--mode", "server"], os.EX_CONFIG),
-        (["--server", "h", "--kill-switch"], os.EX_CONFIG),
         (["--server", "h", "--auth-key", "file:/no/such"], os.EX_CONFIG),
     ],
 )

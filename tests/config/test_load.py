@@ -338,11 +338,6 @@ def test_command_line_overrides_the_file(tmp_path: Path) -> None:
             "write Key = or User = NAME:KEY with what mqvpn --genkey prints",
         ),
         (
-            "[Server]\nAddress = h\n[Interface]\nKillSwitch = true",
-            "c:4: [Interface] KillSwitch: not available in this version, and mqvpn does not start without "
-            "a protection it was asked for; remove it, or block traffic outside the tunnel by other means",
-        ),
-        (
             "[Server]\nAddress = h\n[Reorder]\nCapPackets = 1000",
             "c:4: [Reorder] CapPackets: write a power of two, such as 1024",
         ),

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from mqvpn.config.setting import Effect, read_boolean, read_choice, read_integer, read_network
+from mqvpn.config.setting import read_boolean, read_choice, read_integer, read_network
 from mqvpn.config.table import JSON_OBJECTS, ROWS, SERVER, find_key, find_section
 
 
@@ -22,7 +22,6 @@ def test_keys_are_found_in_any_case() -> None:
 
 def test_what_a_flag_shows_is_explained() -> None:
     assert [row.name for row in ROWS if row.flag and not row.help] == []
-    assert [row.name for row in ROWS if row.effect is Effect.REFUSED] == ["kill_switch"]
 
 
 def test_readers() -> None:

@@ -10,6 +10,7 @@ import pytest
 from mqvpn.config.client import ClientSettings
 from mqvpn.config.values import HostPort, Secret
 from mqvpn.daemon.client import Host
+from mqvpn.daemon.killswitch import KillSwitch
 from mqvpn.system.errors import OperationFailed
 from mqvpn.system.link import TunLink
 from mqvpn.system.routing import Item, Route
@@ -32,7 +33,8 @@ def host(**changes: Any) -> tuple[Host, FakeNetlink]:
     settings = ClientSettings(
         **{"server_addr": HostPort("vpn.example", 443), "auth_key": Secret("k"), "manage_routes": True} | changes
     )
-    return Host(netlink, "mq0", settings), netlink  # type: ignore[arg-type]
+    switch = KillSwitch("mq0", wanted=False, lan=False)
+    return Host(netlink, "mq0", settings, switch), netlink  # type: ignore[arg-type]
 
 
 def destinations(items: set[Item]) -> set[str]:

@@ -20,10 +20,9 @@ ONCE = {"Reconnect": "false"}
         ({"Interface": ONCE, "Server": {"Address": f"{SERVER_ADDRESSES[0]}:9"}}, 69),
         ({"Server": {"Insecure": "false"}, "Interface": ONCE}, 77),
         ({"Server": {"Insecure": "false", "Pin": f"sha256//{'A' * 43}="}, "Interface": ONCE}, 77),
-        ({"Interface": {"KillSwitch": "true"}}, 78),
         ({"Server": {"Insecure": "false", "CA": "/nonexistent"}}, 78),
     ],
-    ids=["wrong key", "nobody there", "certificate not trusted", "wrong pin", "configuration", "no CA file"],
+    ids=["wrong key", "nobody there", "certificate not trusted", "wrong pin", "no CA file"],
 )
 def test_client_ends_with(net: Net, changes: Sections, status: int) -> None:
     site = build_site(net, [None])

@@ -113,7 +113,10 @@ def main(interfaces: Sequence[str]) -> None:
     with contextlib.suppress(Stopped):
         while True:
             for ready in select.select(sockets, [], [])[0]:
-                packet, (interface, ethertype, kind, *_) = ready.recvfrom(65535)
+                try:
+                    packet, (interface, ethertype, kind, *_) = ready.recvfrom(65535)
+                except OSError:  # the interface went down
+                    continue
                 if kind == PACKET_OUTGOING:
                     seen[read(interface, ethertype, packet)] = None
     print(json.dumps([asdict(packet) for packet in seen]))

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,27 +11,12 @@ import pytest
 from mqvpn.system import block, stub
 from mqvpn.system.block import Block
 from mqvpn.system.routing import MARK
-from tests.lab.net import Namespace, Net, stop
+from tests.lab.nameserver import name_server
+from tests.lab.net import Namespace, Net
 from tests.system.inside import inside
 
 NAME = "vpn.example"
-SERVER = """
-import socket, sys
-udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-udp.bind(("", 53))
-print("ready", flush=True)
-while True:
-    query, sender = udp.recvfrom(512)
-    if sys.argv[1] == "forged":
-        udp.sendto(bytes([query[0] ^ 1]) + query[1:2] + b"\\x81\\x80" + query[4:], sender)
-    if sys.argv[1] == "unknown":
-        udp.sendto(query[:2] + b"\\x81\\x83" + query[4:], sender)
-        continue
-    kind = query[-4:-2]
-    address = bytes([192, 0, 2, 7]) if kind == b"\\0\\1" else bytes.fromhex("20010db8000000000000000000000007")
-    record = b"\\xc0\\x0c" + kind + b"\\0\\1" + bytes(4) + bytes([0, len(address)]) + address
-    udp.sendto(query[:2] + b"\\x81\\x80" + query[4:6] + b"\\0\\1" + bytes(4) + query[12:] + record, sender)
-"""
+FOUND = ("192.0.2.7", "2001:db8::7")
 
 
 @pytest.fixture
@@ -49,17 +31,6 @@ def pair(net: Net) -> tuple[Namespace, Namespace]:
     return client, host
 
 
-@contextmanager
-def name_server(host: Namespace, manner: str) -> Iterator[None]:
-    process = host.popen(sys.executable, "-c", SERVER, manner, stdout=-1, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    try:
-        yield
-    finally:
-        stop(process)
-
-
 def look_up(file: Path, text: str) -> list[str]:
     file.write_text(text)
     stub.RESOLV_CONF = file
@@ -70,9 +41,9 @@ def look_up(file: Path, text: str) -> list[str]:
 @pytest.mark.parametrize("manner", ["plain", "forged"])
 def test_both_families_through_the_kill_switch(pair: tuple[Namespace, Namespace], tmp_path: Path, manner: str) -> None:
     client, host = pair
-    with name_server(host, manner):
+    with name_server(host, manner, *FOUND):
         found = inside(client, look_up, tmp_path / "resolv.conf", "nameserver 10.5.0.2\n")
-    assert found == ["2001:db8::7", "192.0.2.7"]
+    assert found == list(reversed(FOUND))
 
 
 @pytest.mark.netns
@@ -95,10 +66,10 @@ def test_a_name_server_that_is_silent_and_one_that_knows_no_such_name(
     pair: tuple[Namespace, Namespace], tmp_path: Path
 ) -> None:
     client, host = pair
-    with name_server(host, "plain"):
+    with name_server(host, "plain", *FOUND):
         servers = "search example\nnameserver 10.5.0.77\nnameserver 10.5.0.2\n"
         assert len(inside(client, look_up, tmp_path / "resolv.conf", servers)) == 2
-    with name_server(host, "unknown"):
+    with name_server(host, "unknown", *FOUND):
         assert inside(client, look_up, tmp_path / "resolv.conf", "nameserver 10.5.0.2\n") == []
     assert inside(client, look_up, tmp_path / "resolv.conf", "nameserver 10.5.0.2\n") == []
 

@@ -1,0 +1,102 @@
+"""The client's kill switch in time: engaged before anything is sent, kept whole, lifted only by the user's stop.
+
+The block belongs to no process (system.block): a daemon that dies leaves it standing, and its successor takes it over.
+Whoever takes it out of the firewall while the client runs gets it back at once.
+"""
+
+import asyncio
+import logging
+from ipaddress import IPv4Address, IPv6Address
+
+from mqvpn.system import block
+from mqvpn.system.block import Block
+from mqvpn.system.errors import OperationFailed
+from mqvpn.system.nftwatch import TableWatch
+from mqvpn.system.routing import MARK
+
+log = logging.getLogger(__name__)
+
+OFTEN, SPAN = 10, 5.0  # so many repairs in so many seconds are done at once; then one every PAUSE
+PAUSE = 1.0  # seconds
+
+
+class KillSwitch:
+    """Does nothing but lift what a predecessor left if it is not `wanted`."""
+
+    def __init__(self, tun: str, *, wanted: bool, lan: bool) -> None:
+        self._tun = tun
+        self._lan = lan
+        self._wanted = wanted
+        self._watch: TableWatch | None = None
+        self._addresses: tuple[IPv4Address | IPv6Address, ...] = ()
+        self._repairs: list[float] = []
+
+    def engage(self) -> None:
+        """From here on nothing leaves but by the tunnel. Raises OperationFailed: then nothing may be sent at all."""
+        if self._wanted:
+            self._watch = TableWatch(block.table_of(self._tun))
+            asyncio.get_running_loop().add_reader(self._watch.fileno(), self._firewall_changed)
+            self._apply()
+            log.info("kill switch: traffic outside the tunnel is blocked")
+        elif _stands(self._tun):
+            block.lift(self._tun)
+            log.info("kill switch: not asked for any more, so the block of an earlier run is lifted")
+
+    def set_addresses(self, addresses: tuple[IPv4Address | IPv6Address, ...]) -> None:
+        """These are ours inside the tunnel. Raises OperationFailed."""
+        if self._wanted and addresses != self._addresses:
+            self._addresses = addresses
+            self._apply()
+
+    def close(self, *, lift: bool) -> None:
+        """Watch no more; `lift` is for the user's stop alone."""
+        if self._watch is not None:
+            asyncio.get_running_loop().remove_reader(self._watch.fileno())
+            self._watch.close()
+            self._watch = None
+        if not self._wanted:
+            return
+        if not lift:
+            log.warning("kill switch: traffic outside the tunnel stays blocked; `mqvpnctl unblock` lifts it")
+            return
+        try:
+            block.lift(self._tun)
+        except OperationFailed as error:
+            log.warning("%s", error)
+
+    def _apply(self) -> None:
+        block.apply(Block(tun=self._tun, mark=MARK, lan=self._lan, addresses=self._addresses))
+        if self._watch is not None:
+            self._watch.lost()  # what the transaction itself replaced
+
+    def _firewall_changed(self) -> None:
+        try:
+            if self._watch is None or not self._watch.lost():
+                return
+            now = asyncio.get_running_loop().time()
+            self._repairs = [at for at in self._repairs if now - at < SPAN] + [now]
+            if len(self._repairs) > OFTEN:
+                log.error("kill switch: somebody keeps deleting it; it is put back every %.0f s", PAUSE)
+                asyncio.get_running_loop().call_later(PAUSE, self._repair)
+            else:
+                self._repair()
+                log.warning("kill switch: somebody deleted it from the firewall; it is back")
+        except OperationFailed as error:
+            log.error("%s", error)
+
+    def _repair(self) -> None:
+        if self._watch is not None:
+            self._apply()
+
+
+def unblock() -> list[str]:
+    """Lift every block, whoever left it; the tables' names. Raises OperationFailed."""
+    return block.lift_all()
+
+
+def _stands(tun: str) -> bool:
+    """Whether there is a block; a machine without nft has none."""
+    try:
+        return block.stands(tun)
+    except OperationFailed:
+        return False
