@@ -9,7 +9,7 @@ from os import EX_CONFIG, EX_OK, urandom
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from mqvpn.cli.options import build_parser, overrides
+from mqvpn.cli.options import build_parser, control_endpoint, overrides
 from mqvpn.config.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ def command(prog: str, mode: str | None, argv: Sequence[str] | None) -> int:
     if arguments.genkey:
         print(b64encode(urandom(KEY_BYTES)).decode())
         return EX_OK
+    if arguments.status:
+        return _status(control_endpoint(arguments))
     given = overrides(arguments)
     mode = mode or arguments.mode
     if not (arguments.config or arguments.check or given or mode):
@@ -58,6 +60,17 @@ def command(prog: str, mode: str | None, argv: Sequence[str] | None) -> int:
         print(f"{arguments.check}: valid, {'client' if _is_client(settings) else 'server'}")
         return EX_OK
     return _run(settings)
+
+
+def _status(endpoint: str) -> int:
+    """As the C mqvpn's --status: over TCP if a control port is given, else of every daemon of this machine."""
+    if endpoint:
+        from mqvpn.cli.cstatus import show
+
+        return show(endpoint)
+    from mqvpn.cli.ctl import main as ctl
+
+    return ctl(["status"])
 
 
 def _load(path: str | None, given: dict[str, str | list[str]], mode: str | None) -> "Settings":

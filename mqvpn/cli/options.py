@@ -39,27 +39,36 @@ def build_parser(prog: str, mode: str | None) -> argparse.ArgumentParser:
         parser.add_argument("--mode", choices=("client", "server"), help="only if the settings do not tell")
     parser.add_argument("--check", metavar="FILE", help="say whether a configuration is valid, and exit")
     parser.add_argument("--genkey", action="store_true", help="print a fresh key, and exit")
+    parser.add_argument("--status", action="store_true", help="show how the daemons here are (see mqvpnctl), and exit")
     parser.add_argument("--version", action=PrintVersion, help="print the version, and exit")
     shared = [row for name, row in SERVER.items() if name in CLIENT]
     add_settings(parser, "client and server", shared)
     if mode != "server":
         add_settings(parser, "client", [row for name, row in CLIENT.items() if name not in SERVER])
     if mode != "client":
-        add_settings(parser, "server", [row for name, row in SERVER.items() if name not in CLIENT])
-    inert = add_settings(parser, "known, but not available yet", [row for row in INERT if row.flag])
-    inert.add_argument("--control-port", metavar="PORT", help="port of the control interface (no effect)")
-    inert.add_argument("--control-addr", metavar="ADDRESS", help="its address (no effect)")
+        server = add_settings(parser, "server", [row for name, row in SERVER.items() if name not in CLIENT])
+        server.add_argument("--control-port", metavar="PORT", help="TCP port of the C mqvpn's control interface")
+        server.add_argument("--control-addr", metavar="ADDRESS", help="its address (default 127.0.0.1)")
+    add_settings(parser, "known, but not available yet", [row for row in INERT if row.flag])
     return parser
 
 
 def overrides(arguments: argparse.Namespace) -> dict[str, str | list[str]]:
     """The settings given on the command line, as load() takes them."""
-    ours = {"config", "mode", "check", "genkey", "version", "control_addr", "control_port"}
+    ours = {"config", "mode", "check", "genkey", "status", "version", "control_addr", "control_port"}
     given = {name: value for name, value in vars(arguments).items() if name not in ours and value is not None}
-    if arguments.control_port not in (None, "0"):  # 0 switches it off, as in the C mqvpn
-        host = arguments.control_addr or "127.0.0.1"
-        given["control_listen"] = f"{f'[{host}]' if ':' in host else host}:{arguments.control_port}"
+    if listen := control_endpoint(arguments):
+        given["control_listen"] = listen
     return given
+
+
+def control_endpoint(arguments: argparse.Namespace) -> str:
+    """HOST:PORT of the C mqvpn's control interface, as the flags say; empty: they do not."""
+    port = getattr(arguments, "control_port", None)
+    if port in (None, "0"):  # 0 switches it off, as in the C mqvpn
+        return ""
+    host = arguments.control_addr or "127.0.0.1"
+    return f"{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def add_settings(parser: argparse.ArgumentParser, title: str, rows: Iterable[Row]) -> argparse._ArgumentGroup:

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 from mqvpn.config.setting import Effect, Row, read_boolean, read_choice, read_integer, read_network
-from mqvpn.config.values import HostPort
 
 REPEATED_SECTION = "ReorderRule"  # each occurrence is a rule of its own
 PROFILES = ("cellular_bond", "quic_bulk", "fiber_lte", "low_latency", "default_udp")
@@ -42,7 +41,6 @@ def _warns(section: str, key: str, name: str, read: Callable[[str], Any]) -> Row
 
 
 INERT: tuple[Row, ...] = (
-    _warns("Control", "Listen", "control_listen", HostPort.read),
     _warns("Advanced", "RecvRateLimit", "recv_rate_limit", read_integer(0, 10**10)),
     _detail("Advanced", "UdpGso", "udp_gso", read_boolean),
     _detail("Advanced", "UdpGro", "udp_gro", read_boolean),

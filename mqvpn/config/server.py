@@ -5,9 +5,14 @@
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 
-from mqvpn.config.setting import read_integer, read_network, read_path, setting
+from mqvpn.config.setting import read_boolean, read_integer, read_network, read_path, setting
 from mqvpn.config.tunnel import TunnelSettings
 from mqvpn.config.values import HostPort, User
+
+
+def read_control(text: str) -> HostPort:
+    """An address literal of this machine, or localhost, and a TCP port."""
+    return read_listen(text.replace("localhost", "127.0.0.1"))
 
 
 def read_listen(text: str) -> HostPort:
@@ -50,6 +55,14 @@ class ServerSettings(TunnelSettings):
     max_clients: int = setting(
         "[Auth] MaxClients", read_integer(1, 65536), default=64,
         flag="--max-clients", metavar="N", help="how many clients may be connected at once",
+    )
+    control_listen: HostPort | None = setting(
+        "[Control] Listen", read_control, default=None,
+        help="TCP address of the C mqvpn's control interface, read-only here",
+    )
+    control_remote: bool = setting(
+        "[Control] Remote", read_boolean, default=False,
+        help="serve it on an address that other machines reach, too; it asks nobody who he is",
     )
 
     @property

@@ -96,7 +96,7 @@ async def _serve(settings: ClientSettings) -> int:
         monitor = Monitor()
         up.callback(monitor.close)
         client.watch(monitor)
-        methods = client_methods(client.status, Diagnosis(settings, client.status, netlink))
+        methods = client_methods(client.status, Diagnosis(client.status, netlink))
         up.enter_context(Control(listener, methods))
         reporter = asyncio.create_task(report(notifier, client.status, client.status.describe))
         up.callback(reporter.cancel)

@@ -1,4 +1,4 @@
-"""Where a daemon's control socket is, and opening it: systemd's, or one of our own."""
+"""Where a daemon's control socket is, and opening it: systemd's, or one of our own; and the C mqvpn's control port."""
 
 import errno
 import logging
@@ -11,11 +11,13 @@ from pathlib import Path
 from mqvpn.config.client import ClientSettings
 from mqvpn.config.server import ServerSettings
 from mqvpn.system.errors import OperationFailed
+from mqvpn.system.sockets import open_tcp_socket
 from mqvpn.system.unixsocket import Listener, open_listener
 
 log = logging.getLogger(__name__)
 
 NOWHERE = "none"
+NOT_LOOPBACK = "whoever reaches it could read who the users are; write 127.0.0.1, or add Remote = true"
 RUN = "/run/mqvpn"
 
 
@@ -56,3 +58,21 @@ def _open(settings: ClientSettings | ServerSettings) -> Listener | None:
             raise
         log.warning("no control socket: %s", error)
         return None
+
+
+@contextmanager
+def control_port(settings: ServerSettings) -> Iterator[socket.socket | None]:
+    """The listening TCP socket of [Control] Listen; None: it is not wanted, or others could reach it.
+
+    Raises OperationFailed.
+    """
+    listen = settings.control_listen
+    address = None if listen is None else listen.address
+    if listen is None or address is None:
+        yield None
+    elif not address.is_loopback and not settings.control_remote:
+        log.warning("[Control] Listen = %s is not served: %s", listen, NOT_LOOPBACK)
+        yield None
+    else:
+        with open_tcp_socket(listen.host, listen.port) as listening:
+            yield listening

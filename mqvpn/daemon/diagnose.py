@@ -12,8 +12,10 @@ from mqvpn.config.load import load
 from mqvpn.config.server import ServerSettings
 from mqvpn.daemon import findings, machine
 from mqvpn.daemon.aside import aside
+from mqvpn.daemon.clientstatus import ClientStatus
 from mqvpn.daemon.control import CallFailed, Parameters
 from mqvpn.daemon.findings import OK, PROBLEM, WARNING, Finding
+from mqvpn.daemon.serverstatus import ServerStatus
 from mqvpn.daemon.status import SCHEMA
 from mqvpn.system.errors import OperationFailed
 from mqvpn.system.link import Netlink
@@ -28,8 +30,7 @@ Values = Mapping[str, Any]
 class Diagnosis:
     """The method Diagnose of a daemon: one at a time, beside the loop."""
 
-    def __init__(self, settings: ClientSettings | ServerSettings, status: Any, netlink: Netlink) -> None:
-        self._settings = settings
+    def __init__(self, status: ClientStatus | ServerStatus, netlink: Netlink) -> None:
         self._status = status
         self._netlink = netlink
         self._busy = False
@@ -39,9 +40,9 @@ class Diagnosis:
         if self._busy:
             raise CallFailed("Busy", reason="somebody else is asking for this; try again in a few seconds")
         self._busy = True
-        told = self._status()
+        settings, told = self._status.settings, self._status()
         try:
-            found = await aside(lambda: diagnose(self._settings, told, self._netlink), "diagnose")
+            found = await aside(lambda: diagnose(settings, told, self._netlink), "diagnose")
         finally:
             self._busy = False
         return {"schema": SCHEMA, "findings": [asdict(finding) for finding in found]}

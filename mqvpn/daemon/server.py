@@ -22,7 +22,7 @@ from mqvpn.config.values import Secret, User
 from mqvpn.connectip.pool import Pool
 from mqvpn.daemon import exit
 from mqvpn.daemon.control import Control
-from mqvpn.daemon.controlsocket import control_listener
+from mqvpn.daemon.controlsocket import control_listener, control_port
 from mqvpn.daemon.diagnose import Diagnosis
 from mqvpn.daemon.leases import Leases
 from mqvpn.daemon.log import log_to_stderr
@@ -33,6 +33,7 @@ from mqvpn.daemon.serverstatus import ServerStatus
 from mqvpn.daemon.statefile import replace
 from mqvpn.daemon.stats import report
 from mqvpn.daemon.stop import Stop
+from mqvpn.daemon.tcpcontrol import TcpControl
 from mqvpn.daemon.timerfd import clock
 from mqvpn.dataplane.engine import OVERHEAD, SPREAD_BYTES, Engine
 from mqvpn.dataplane.tun import Tun
@@ -161,7 +162,8 @@ async def _serve(settings: ServerSettings, configuration: Any) -> int:
             " and ".join(map(str, _pools(settings))),
         )
         log.debug("socket offloads %s", pump.sockets.offloads())
-        up.enter_context(Control(listener, server_methods(status, Diagnosis(settings, status, netlink))))
+        up.enter_context(Control(listener, server_methods(status, Diagnosis(status, netlink))))
+        up.enter_context(TcpControl(up.enter_context(control_port(settings)), status))
         reporter = asyncio.create_task(report(notifier, status.everything, status.describe))
         up.callback(reporter.cancel)
         notifier.ready()

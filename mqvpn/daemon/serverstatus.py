@@ -9,7 +9,7 @@ from mqvpn.daemon.status import Status
 from mqvpn.daemon.timerfd import clock
 from mqvpn.dataplane.engine import Engine
 from mqvpn.tunnel import events
-from mqvpn.tunnel.counters import server_client_figures
+from mqvpn.tunnel.counters import server_client_figures, traffic_figures
 from mqvpn.tunnel.roster import Client
 from mqvpn.tunnel.server import ServerTunnel
 
@@ -27,6 +27,11 @@ class ServerStatus(Status):
         self._joined: dict[int, float] = {}  # when, by the client's number
         self._refused: Counter[str] = Counter()
         self._served = 0
+
+    @property
+    def settings(self) -> ServerSettings:
+        """The settings in force."""
+        return self._settings
 
     def handle_event(self, event: Any) -> None:
         """Follow what the tunnel tells."""
@@ -68,6 +73,12 @@ class ServerStatus(Status):
         rest = sorted((client for client in clients if client.number > after), key=lambda client: client.number)
         shown = rest[:limit]
         return [self._client(client) for client in shown], shown[-1].number if len(rest) > limit else None
+
+    def packets(self) -> tuple[int, int]:
+        """IP packets to and from the clients that are connected now."""
+        clients = self._tunnel.clients if self._tunnel else []
+        traffic = [traffic_figures(client.connection) for client in clients]
+        return sum(one["tx_packets"] for one in traffic), sum(one["rx_packets"] for one in traffic)
 
     def describe(self) -> str:
         """One line for `systemctl status`."""

@@ -32,6 +32,11 @@ class Status:
         self._began = clock()
         self._version = version()
 
+    @property
+    def settings(self) -> ClientSettings | ServerSettings:
+        """The settings in force."""
+        return self._settings
+
     def head(self) -> dict[str, Any]:
         """Who is telling."""
         return {

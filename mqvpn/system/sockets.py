@@ -20,6 +20,7 @@ BUFFER_SIZE = 8 << 20  # bytes; 64 KB batches from several paths must wait out o
 SO_SNDBUFFORCE, SO_RCVBUFFORCE = 32, 33
 IP_PKTINFO, IP_MTU_DISCOVER, IPV6_MTU_DISCOVER, PMTUDISC_PROBE = 8, 10, 23, 3
 UDP_GRO = 104
+TCP_BACKLOG = 16
 
 
 def open_path_socket(interface: str | None, mark: int | None) -> socket.socket:
@@ -62,8 +63,23 @@ def open_server_socket(host: str, port: int) -> socket.socket:
     return udp
 
 
+def open_tcp_socket(host: str, port: int) -> socket.socket:
+    """A non-blocking TCP socket that listens on the literal address `host`. Raises OperationFailed."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen(TCP_BACKLOG)
+    except OSError as error:
+        listening.close()
+        text = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        raise refused(f"listen on TCP {text}", error.errno or 0, LISTEN_HINTS.get(error.errno or 0, "")) from error
+    return listening
+
+
 LISTEN_HINTS = {
-    errno.EADDRINUSE: "another program has this port (ss -lunp shows it): stop it, or change Listen",
+    errno.EADDRINUSE: "another program has this port (ss -lunp or -ltnp shows it): stop it, or change Listen",
     errno.EADDRNOTAVAIL: "no interface has this address: correct Listen",
     errno.EACCES: "ports below 1024 need root or CAP_NET_BIND_SERVICE",
     errno.EAFNOSUPPORT: "this kernel has no IPv6: set Listen to 0.0.0.0:PORT",

@@ -124,8 +124,8 @@ def test_server_flags(run: Run, key_file: Path, capsys: pytest.CaptureFixture[st
     assert settings.auth_key == Secret("s3cr3t")
     assert settings.users == (User("alice", Secret("a key")), User("bob", Secret("k:2")))
     stderr = capsys.readouterr().err
+    assert settings.control_listen == HostPort("127.0.0.1", 9090)
     assert [line.split(":")[1] for line in stderr.splitlines()] == [
-        " control_listen",
         " --auth-key",
         " --user",
     ]

@@ -121,13 +121,13 @@ def test_server_file_of_the_c_mqvpn(tmp_path: Path) -> None:
         auth_key=Secret("s3cr3t/with+base64=="),
         users=(User("alice", Secret("key-of-alice")), User("bob", Secret("key-of-bob"))),
         max_clients=10,
+        control_listen=HostPort("127.0.0.1", 9090),
         scheduler="minrtt",
         cc="bbr",
         init_max_path_id=16,
         warnings=loaded.warnings,
     )
     assert [warning.removeprefix(str(file)) for warning in loaded.warnings] == [
-        ":18: [Control] Listen: has no effect in this version",
         ":20: [Multipath] Scheduler: backup_fec: there is no error correction here; packets go by the first path, the "
         "others are its backups",
         ":24: [Reorder] Enabled: has no effect in this version",
