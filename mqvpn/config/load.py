@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mqvpn.config.client import ClientSettings
+from mqvpn.config.credential import PREFIX
 from mqvpn.config.dropins import join, read_all
 from mqvpn.config.errors import ConfigError
 from mqvpn.config.server import ServerSettings
@@ -21,6 +22,7 @@ from mqvpn.config.values import PathSetting, User
 
 INSTANCE = re.compile(r"client-([A-Za-z0-9:_.\\@-]+)\.conf")  # the characters of a unit's instance
 NO_MODE = "write [Server] Address (or --server) for a client, [Interface] Listen (or --listen) for a server"
+EXPOSED = "holds a key and can be read by every user; run: chmod o-rwx"
 ON_ARGV = "every user of this machine can see the key in ps; write it to a file and give file:/PATH instead"
 
 
@@ -43,7 +45,7 @@ def load(
     values["instance"] = _instance(path)
     for file in files:
         if file.exposed and any(_holds_secret(entry) for entry in file.entries):
-            warnings.append(f"{file.source}: holds a key and can be read by every user; run: chmod o-rwx {file.source}")
+            raise ConfigError(f"{file.source}: {EXPOSED} {file.source}")
     warnings += [f"{entry.where}: {ON_ARGV}" for entry in given if _holds_secret(entry)]
     return _server(values, warnings, source) if mode == "server" else _client(values, warnings, source)
 
@@ -125,8 +127,9 @@ def _name(value: Any) -> Any:
 
 def _holds_secret(entry: Entry) -> bool:
     """Whether the key itself is written there, not the name of a file which holds it."""
+    elsewhere = ("file:", PREFIX)
     return entry.row.secret and any(
-        not text.startswith("file:") and not text.partition(":")[2].strip().startswith("file:")
+        not text.startswith(elsewhere) and not text.partition(":")[2].strip().startswith(elsewhere)
         for text in entry.values
     )
 

@@ -5,7 +5,8 @@
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 
-from mqvpn.config.setting import read_boolean, read_integer, read_network, read_path, setting
+from mqvpn.config.credential import read_path_or_credential
+from mqvpn.config.setting import read_boolean, read_integer, read_network, setting
 from mqvpn.config.tunnel import TunnelSettings
 from mqvpn.config.values import HostPort, User
 
@@ -40,11 +41,11 @@ class ServerSettings(TunnelSettings):
         flag="--subnet6", metavar="CIDR", help="clients' IPv6 addresses, /64 to /126",
     )
     cert_file: str = setting(
-        "[TLS] Cert", read_path, default="server.crt",
+        "[TLS] Cert", read_path_or_credential, default="server.crt",
         flag="--cert", metavar="FILE", help="certificate chain, PEM",
     )
     key_file: str = setting(
-        "[TLS] Key", read_path, default="server.key",
+        "[TLS] Key", read_path_or_credential, default="server.key",
         flag="--key", metavar="FILE", help="private key of the certificate, PEM",
     )
     users: tuple[User, ...] = setting(

@@ -46,8 +46,8 @@ class TunnelSettings:
         "[Auth] Key", Secret.read, default=None, secret=True,
         flag="--auth-key", metavar="file:/PATH",
         help="a file holding the shared key (the key itself is taken too, but other users could see it)",
-        note="the key, or file: and the absolute path of a file that holds nothing else; clients of a server that "
-        "are none of its users share it",
+        note="the key, or file: and the absolute path of a file that holds nothing else, or credential: and the name "
+        "of one of systemd's credentials; clients of a server that are none of its users share it",
     )
     scheduler: str = setting(
         "[Multipath] Scheduler", read_choice(*SCHEDULERS), default="wlb", remarks={"backup_fec": BACKUP_FEC},

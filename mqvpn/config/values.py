@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Self
 
+from mqvpn.config.credential import PREFIX, credential_path
+
 MAX_KEY = 255  # bytes; the C mqvpn's limit, so that both ends can hold every key
 MAX_NAME = 63
 PIN = "sha256//"  # as curl writes it
@@ -104,8 +106,10 @@ class Secret:
 
     @classmethod
     def read(cls, text: str) -> Self:
-        """The key, or file:/PATH for a file which holds nothing but the key."""
-        if text.startswith("file:"):
+        """The key, or file:/PATH or credential:NAME for a file which holds nothing but the key."""
+        if text.startswith(PREFIX):
+            text = _read_key_file(credential_path(text))
+        elif text.startswith("file:"):
             text = _read_key_file(text.removeprefix("file:"))
         try:
             size = len(text.encode())

@@ -90,7 +90,8 @@ def test_messages_name_the_drop_in(file: Path, folder: Path) -> None:
 
 def test_a_drop_in_that_shows_its_key(file: Path, folder: Path) -> None:
     shown = write(folder / "key.conf", "[Auth]\nKey = s3cr3t\n", 0o644)
-    assert f"{shown}: holds a key and can be read by every user; run: chmod o-rwx {shown}" in load(file).warnings
+    with pytest.raises(ConfigError, match=f"{shown}: holds a key .* run: chmod o-rwx {shown}"):
+        load(file)
 
 
 def test_check_covers_drop_ins(file: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -368,7 +368,9 @@ def test_keys_of_the_other_side_warn(tmp_path: Path) -> None:
 def test_secrets_which_others_can_read(tmp_path: Path, key_file: Path) -> None:
     text = "[Server]\nAddress = h\n[Auth]\nKey = s3cr3t"
     file = written(tmp_path, text, 0o644)
-    assert load(file).warnings == (f"{file}: holds a key and can be read by every user; run: chmod o-rwx {file}",)
+    with pytest.raises(ConfigError) as refused:
+        load(file)
+    assert str(refused.value) == f"{file}: holds a key and can be read by every user; run: chmod o-rwx {file}"
     assert load(written(tmp_path, text, 0o640)).warnings == ()
     assert load(written(tmp_path, text.replace("s3cr3t", f"file:{key_file}"), 0o644)).warnings == ()
     argv = load(None, CLIENT | {"auth_key": "s3cr3t"})
