@@ -12,7 +12,7 @@ multipath  Multipath QUIC on aioquic: the seam, paths, connection IDs, validatio
 dataplane  compiled. engine: every 1-RTT packet (keys, packet numbers, acks, loss, congestion control, pacing,
            queues, scheduling), no I/O, no clock. Beside it tun (virtio-net super packets), udp (GSO, GRO).
 tunnel     joins them into ClientTunnel and ServerTunnel. No I/O, no clock: `now` comes in, values go out.
-system     Linux: links, routes, rules, nftables, sysctls, DNS, sockets, sd_notify.
+system     Linux: links, routes, rules, nftables, sysctls, DNS, sockets; systemd: descriptors, sd_notify, journal.
 config     text once, then frozen dataclasses.
 daemon     asyncio: the loop that moves packets, and the two daemons' stories.
 cli        `mqvpn`, `mqvpn-server`, `mqvpn-client`, `mqvpn-setup`; `mqvpnctl`, which asks running ones; `mqvpn-dns`,

@@ -4,7 +4,8 @@ the daemon starts."""
 
 import sys
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from os import EX_CONFIG, EX_OK, urandom
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -59,7 +60,11 @@ def command(prog: str, mode: str | None, argv: Sequence[str] | None) -> int:
     if arguments.check:
         print(f"{arguments.check}: valid, {'client' if _is_client(settings) else 'server'}")
         return EX_OK
-    return _run(settings)
+    if arguments.clean_up:
+        from mqvpn.daemon.cleanup import run
+
+        return run(settings)
+    return _run(settings, partial(_load, arguments.config, given, mode))
 
 
 def _status(endpoint: str) -> int:
@@ -83,16 +88,16 @@ def _is_client(settings: "Settings") -> bool:
     return hasattr(settings, "server_addr")
 
 
-def _run(settings: "Settings") -> int:
+def _run(settings: "Settings", load: "Callable[[], Settings]") -> int:
     from mqvpn.config.client import ClientSettings
 
     if isinstance(settings, ClientSettings):
         from mqvpn.daemon.client import run as run_client
 
-        return run_client(settings)
+        return run_client(settings, load)
     from mqvpn.daemon.server import run as run_server
 
-    return run_server(settings)
+    return run_server(settings, load)
 
 
 if __name__ == "__main__":

@@ -38,6 +38,9 @@ def build_parser(prog: str, mode: str | None) -> argparse.ArgumentParser:
     if mode is None:
         parser.add_argument("--mode", choices=("client", "server"), help="only if the settings do not tell")
     parser.add_argument("--check", metavar="FILE", help="say whether a configuration is valid, and exit")
+    parser.add_argument(
+        "--clean-up", action="store_true", help="undo what a daemon that was killed left on this machine, and exit"
+    )
     parser.add_argument("--genkey", action="store_true", help="print a fresh key, and exit")
     parser.add_argument("--status", action="store_true", help="show how the daemons here are (see mqvpnctl), and exit")
     parser.add_argument("--version", action=PrintVersion, help="print the version, and exit")
@@ -55,7 +58,7 @@ def build_parser(prog: str, mode: str | None) -> argparse.ArgumentParser:
 
 def overrides(arguments: argparse.Namespace) -> dict[str, str | list[str]]:
     """The settings given on the command line, as load() takes them."""
-    ours = {"config", "mode", "check", "genkey", "status", "version", "control_addr", "control_port"}
+    ours = {"config", "mode", "check", "clean_up", "genkey", "status", "version", "control_addr", "control_port"}
     given = {name: value for name, value in vars(arguments).items() if name not in ours and value is not None}
     if listen := control_endpoint(arguments):
         given["control_listen"] = listen

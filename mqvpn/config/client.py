@@ -86,6 +86,10 @@ class ClientSettings(TunnelSettings):
         flag="--allow-lan", flag_value="true",
         help="with the kill switch, let packets to private and link-local networks leave too, but no DNS",
     )
+    start_wait: str = setting(
+        "[Interface] StartWait", read_choice("up", "started"), default="up",
+        help="when systemd takes the client for started: up, with the tunnel; started, at once, without a network",
+    )
     reconnect: bool = setting(
         "[Interface] Reconnect", read_boolean, default=True,
         flag="--no-reconnect", flag_value="false", help="exit with status 69 when the server is out of reach",

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
+from mqvpn.daemon.exit import Unusable
 from mqvpn.wire.buffer import DecodeError
 from mqvpn.wire.certificate import read_chain
 
 
-class CAUnusable(Exception):
+class CAUnusable(Unusable):
     """[Server] CA cannot be used; `str()` says why."""
 
 

@@ -8,25 +8,29 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, closing, suppress
 from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 from typing import Any
 
 from mqvpn.config.client import ClientSettings
-from mqvpn.daemon import exit
+from mqvpn.daemon import exit, watchdog
 from mqvpn.daemon.backoff import Backoff
 from mqvpn.daemon.ca import CAUnusable, load_ca
+from mqvpn.daemon.cleanup import sysctl_record
 from mqvpn.daemon.clientstatus import ClientStatus
 from mqvpn.daemon.control import Control
 from mqvpn.daemon.controlsocket import control_listener
 from mqvpn.daemon.diagnose import Diagnosis
 from mqvpn.daemon.dns import Dns
+from mqvpn.daemon.eventlog import event as event_of
 from mqvpn.daemon.identity import Identity
 from mqvpn.daemon.killswitch import KillSwitch
-from mqvpn.daemon.log import log_to_stderr
+from mqvpn.daemon.log import start_logging
 from mqvpn.daemon.methods import client_methods
+from mqvpn.daemon.passed import Passed
 from mqvpn.daemon.pump import Pump, gso_max_size
 from mqvpn.daemon.qlog import Qlog
+from mqvpn.daemon.reload import Load, Reload
 from mqvpn.daemon.resolve import Unresolved, resolve
 from mqvpn.daemon.stats import report
 from mqvpn.daemon.stop import Stop
@@ -61,46 +65,56 @@ STATUSES = {
 }
 
 
-def run(settings: ClientSettings) -> int:
-    """Run the client until a signal or a failure ends it; returns the exit status."""
-    log_to_stderr(settings.log_level)
+LIVE = (
+    *("log_level", "paths", "reconnect", "reconnect_interval"),
+    *("server_addr", "tls_server_name", "pins", "ca_file", "insecure", "auth_key"),
+    *("scheduler", "cc", "spread", "reinjection", "init_max_path_id"),
+)
+
+
+def run(settings: ClientSettings, load: Load | None = None) -> int:
+    """Run the client until a signal or a failure ends it; returns the exit status. `load` reads the settings again."""
+    start_logging(settings.log_level, settings.name)
     try:
-        return asyncio.run(_serve(settings))
+        return asyncio.run(_serve(settings, load or (lambda: settings)))
     except CAUnusable as error:
-        log.error("%s", error)
-        return exit.CONFIG
+        return exit.failing(exit.CONFIG, error)
     except OperationFailed as error:
-        log.error("%s", error)
-        return exit.FAILED
+        return exit.failing(exit.FAILED, error)
 
 
-async def _serve(settings: ClientSettings) -> int:
+async def _serve(settings: ClientSettings, load: Load) -> int:
     stop = Stop()
     notifier = Notifier()
     async with AsyncExitStack() as up:
-        listener = up.enter_context(control_listener(settings))
+        passed = up.enter_context(closing(Passed()))
+        listener = up.enter_context(control_listener(settings, passed.control()))
         qlog = up.enter_context(Qlog(settings.qlog_dir))
         netlink = up.enter_context(Netlink())
         switch = KillSwitch(settings.tun_name, wanted=settings.kill_switch, lan=settings.allow_lan)
-        up.callback(lambda: switch.close(lift=stop.wished and stop.status == 0))
+        up.callback(lambda: switch.close(lift=stop.wished and stop.status == 0 and not stop.succeeded))
         switch.engage()
-        device = tun.open_tun(settings.tun_name)
+        device = passed.tun(settings.tun_name)
         up.callback(os.close, device.fd)
         host = Host(netlink, device.name, settings, switch)
-        up.callback(host.restore)
+        up.callback(stop.unless_succeeded, host.restore)
         identity = Identity(os.environ.get("STATE_DIRECTORY"), str(settings.server_addr))
         up.push_async_callback(identity.close)
-        client = Client(settings, netlink, device, host, notifier, stop, qlog.recorder, identity)
+        client = Client(settings, netlink, device, host, notifier, stop, qlog.recorder, identity, passed)
         up.callback(client.pump.close)
         up.enter_context(client.uplinks)
         monitor = Monitor()
         up.callback(monitor.close)
         client.watch(monitor)
-        methods = client_methods(client.status, Diagnosis(client.status, netlink))
+        reload = Reload(settings, load, client.apply, LIVE, notifier)
+        methods = client_methods(client.status, reload, Diagnosis(client.status, netlink))
         up.enter_context(Control(listener, methods))
         reporter = asyncio.create_task(report(notifier, client.status, client.status.describe))
         up.callback(reporter.cancel)
+        watchdog.feed(client.pump, notifier)
         await up.enter_async_context(client.dns)
+        if settings.start_wait == "started":
+            notifier.ready()
         await client.keep_up()
         notifier.stopping()
     return stop.status
@@ -114,7 +128,7 @@ class Host:
         self._switch = switch
         self._interface = interface
         self._settings = settings
-        self._sysctls = Sysctls()
+        self._sysctls = Sysctls(record=sysctl_record())
         self._addresses: tuple[Network, ...] = ()
 
     def let_replies_in(self, interfaces: list[str]) -> None:
@@ -160,6 +174,7 @@ class Client:
         stop: Stop,
         recorder: Recorder | None,
         identity: Identity,
+        passed: Passed,
     ) -> None:
         self._settings = settings
         self._ca = load_ca(settings.ca_file)
@@ -177,7 +192,7 @@ class Client:
         self._tokens: dict[tuple[str, int], bytes] = {}
         uso = bool(device.offloads & tun.Offload.USO4)
         self.pump = Pump(self._engine, Tun(device.fd, uso=uso), device.fd, self._handle_event, self._failed)
-        self.uplinks = Uplinks(netlink, self.pump, tuple(path.interface for path in settings.paths))
+        self.uplinks = Uplinks(netlink, self.pump, tuple(path.interface for path in settings.paths), passed)
         self.dns = Dns(settings, device.name, stop)
         self.status = ClientStatus(settings, self._engine, self.pump, device.name, self.dns)
         log.debug("%s: offloads %s", device.name, device.offloads)
@@ -185,6 +200,24 @@ class Client:
     def watch(self, monitor: Monitor) -> None:
         """Follow what happens to our interfaces."""
         asyncio.get_running_loop().add_reader(monitor.fileno(), self._interfaces_changed, monitor)
+
+    def apply(self, settings: ClientSettings) -> None:
+        """Reloaded settings: the paths change at once, what concerns the server with the next connection.
+
+        Raises CAUnusable, and nothing is changed then.
+        """
+        self._ca = load_ca(settings.ca_file)
+        self._settings = settings
+        self._backoff = Backoff(settings.reconnect_interval)
+        self.status.apply(settings)
+        leaving = self.uplinks.replace(tuple(path.interface for path in settings.paths))
+        now = clock()
+        if self._tunnel is not None:
+            self._offer_uplinks(self._tunnel, now)
+            for interface in leaving:
+                self._tunnel.handle_link(interface, (), now)
+        self.pump.wake(now)
+        self.uplinks.remove()
 
     async def keep_up(self) -> None:
         """Connect, and connect again, until it is time to stop."""
@@ -198,8 +231,7 @@ class Client:
             if self._settings.reconnect and closed.cause is not events.Cause.REFUSED:
                 await self._wait(closed)
             else:
-                log.error("%s", closed.reason)
-                self._stop(STATUSES[closed.cause])
+                self._stop(exit.failing(STATUSES[closed.cause], closed.reason))
         self._say_goodbye()
 
     async def _attempt(self) -> events.Closed | None:
@@ -269,7 +301,8 @@ class Client:
         """Until the next attempt; a change of our interfaces ends the wait, unless another client replaced us."""
         delay = self._backoff.next(closed.cause)
         self.status.wait(delay)
-        log.warning("%s; next attempt in %.0f s", closed.reason, delay)
+        down = event_of("tunnel-down", reason=closed.reason)
+        log.warning("%s; next attempt in %.0f s", closed.reason, delay, extra=down)
         wake = self._links_changed
         if closed.cause is events.Cause.REPLACED:
             log.warning("the state directory of another machine may be a copy of ours: we become another instance")
@@ -310,7 +343,7 @@ class Client:
         match event:
             case events.TunnelUp(addresses=addresses, mtu=mtu):
                 self._up(addresses, mtu)
-                log.info("tunnel up over %s, MTU %d", name, mtu)
+                log.info("tunnel up over %s, MTU %d", name, mtu, extra=event_of("tunnel-up", path=name))
             case events.AddressesChanged(addresses=addresses):
                 self._identity.remember(addresses)
                 self._change(lambda: self._host.apply(addresses, self._mtu))
@@ -319,13 +352,14 @@ class Client:
                 self._mtu = mtu
                 self._change(lambda: self._host.apply(self._tunnel.addresses if self._tunnel else (), mtu))
             case events.PathUp(path_id=path_id):
-                log.info("path %d up over %s", path_id, name)
+                log.info("path %d up over %s", path_id, name, extra=event_of("path-up", path=name))
             case events.PathDown(path_id=path_id, reason=reason):
-                log.info("path %d over %s is closed: %s", path_id, name, reason)
+                fields = event_of("path-down", path=name, reason=reason)
+                log.info("path %d over %s is closed: %s", path_id, name, reason, extra=fields)
             case events.PathSilent(path_id=path_id):
-                log.warning("path %d over %s does not answer", path_id, name)
+                log.warning("path %d over %s does not answer", path_id, name, extra=event_of("path-silent", path=name))
             case events.PathAnswers(path_id=path_id):
-                log.info("path %d over %s answers again", path_id, name)
+                log.info("path %d over %s answers again", path_id, name, extra=event_of("path-answers", path=name))
             case events.Closed() if self._closed is not None and not self._closed.done():
                 self._closed.set_result(event)
 

@@ -10,19 +10,21 @@ from typing import Any
 from mqvpn.daemon.clientstatus import ClientStatus
 from mqvpn.daemon.control import INTERFACE, VARLINK, CallFailed, Method, Parameters
 from mqvpn.daemon.diagnose import Diagnosis
+from mqvpn.daemon.reload import ReloadRefused
 from mqvpn.daemon.serverstatus import ServerStatus
 from mqvpn.daemon.status import SCHEMA
 from mqvpn.version import version
 
 Methods = dict[str, Method]
+Reloading = Callable[[], tuple[str, ...]]
 
 
-def client_methods(status: ClientStatus, diagnosis: Diagnosis) -> Methods:
+def client_methods(status: ClientStatus, reload: Reloading, diagnosis: Diagnosis) -> Methods:
     """What a client answers."""
-    return _common(status, "client", diagnosis)
+    return _common(status, "client", reload, diagnosis)
 
 
-def server_methods(status: ServerStatus, diagnosis: Diagnosis) -> Methods:
+def server_methods(status: ServerStatus, reload: Reloading, diagnosis: Diagnosis) -> Methods:
     """What a server answers. Who its users are is for admins."""
 
     def clients(parameters: Parameters) -> Parameters:
@@ -32,11 +34,17 @@ def server_methods(status: ServerStatus, diagnosis: Diagnosis) -> Methods:
         shown, following = status.page(after)
         return {"schema": SCHEMA, "clients": shown, "next": following}
 
-    return _common(status, "server", diagnosis) | {f"{INTERFACE}.Clients": Method(clients, privileged=True)}
+    return _common(status, "server", reload, diagnosis) | {f"{INTERFACE}.Clients": Method(clients, privileged=True)}
 
 
-def _common(status: Callable[[], dict[str, Any]], role: str, diagnosis: Diagnosis) -> Methods:
+def _common(status: Callable[[], dict[str, Any]], role: str, reload: Reloading, diagnosis: Diagnosis) -> Methods:
     installed = version()
+
+    def reload_now(_: Parameters) -> Parameters:
+        try:
+            return {"schema": SCHEMA, "notes": list(reload())}
+        except ReloadRefused as error:
+            raise CallFailed("ReloadRefused", reason=str(error)) from None
 
     def about(_: Parameters) -> Parameters:
         return {"schema": SCHEMA, "role": role, "version": installed}
@@ -60,6 +68,7 @@ def _common(status: Callable[[], dict[str, Any]], role: str, diagnosis: Diagnosi
         f"{INTERFACE}.Status": Method(lambda _: status()),
         f"{INTERFACE}.Version": Method(about),
         f"{INTERFACE}.Diagnose": Method(diagnosis, privileged=True),
+        f"{INTERFACE}.Reload": Method(reload_now, privileged=True),
         f"{VARLINK}.GetInfo": Method(info),
         f"{VARLINK}.GetInterfaceDescription": Method(description),
     }

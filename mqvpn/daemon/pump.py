@@ -12,7 +12,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from mqvpn.daemon.timerfd import Timer
+from mqvpn.daemon.timerfd import Timer, clock
 from mqvpn.dataplane.engine import OVERHEAD, Engine
 from mqvpn.dataplane.mover import Mover
 from mqvpn.dataplane.tun import Tun
@@ -41,7 +41,11 @@ class DeviceGone(Exception):
 
 
 class Pump:
-    """The packets' way. `on_event` gets the tunnel's events, `on_failure` what breaks the way for good."""
+    """The packets' way. `on_event` gets the tunnel's events, `on_failure` what breaks the way for good.
+
+    `beat(on_beat, interval)` has on_beat called every so often, as long as the loop turns and only by it: systemd's
+    watchdog is to notice when packets would no longer move, and not when there are none.
+    """
 
     def __init__(
         self,
@@ -66,6 +70,13 @@ class Pump:
         self._epoll = select.epoll()
         self._mover = Mover(engine, tun, self.sockets, self._epoll.fileno())
         self._tunnel_due = FOREVER
+        self._on_beat: Callable[[], None] = lambda: None
+        self._beat_interval = self._beat_due = FOREVER
+
+    def beat(self, on_beat: Callable[[], None], interval: float) -> None:
+        """Call on_beat now and every `interval` seconds."""
+        self._on_beat, self._beat_interval, self._beat_due = on_beat, interval, clock()
+        self._arm()
 
     def start(self) -> None:
         self._epoll.register(self._tun_fd, select.EPOLLIN)
@@ -111,6 +122,9 @@ class Pump:
             if due or self._engine.has_events():
                 self._handle_events(now)
                 self._mover.transmit(now)
+            if now >= self._beat_due:
+                self._beat_due = now + self._beat_interval
+                self._on_beat()
             self._arm()
         except Exception as error:  # a bug, or the device is gone: the daemon ends with it, once
             if not self._failed:
@@ -142,5 +156,6 @@ class Pump:
         """Set the timer for what comes first, the engine's or the tunnel's."""
         other = None if self.tunnel is None else self.tunnel.next_timeout()
         self._tunnel_due = FOREVER if other is None else other
-        at = self._engine.next_timeout()
-        self._timer.arm(other if at is None or (other is not None and other < at) else at)
+        engine = self._engine.next_timeout()
+        at = min(self._tunnel_due, FOREVER if engine is None else engine, self._beat_due)
+        self._timer.arm(None if at == FOREVER else at)

@@ -11,7 +11,7 @@ import secrets
 import ssl
 import stat
 from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from functools import partial
 from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_address, ip_interface
 from pathlib import Path
@@ -20,15 +20,19 @@ from typing import Any
 from mqvpn.config.server import ServerSettings
 from mqvpn.config.values import Secret, User
 from mqvpn.connectip.pool import Pool
-from mqvpn.daemon import exit
+from mqvpn.daemon import exit, watchdog
+from mqvpn.daemon.cleanup import sysctl_record
 from mqvpn.daemon.control import Control
 from mqvpn.daemon.controlsocket import control_listener, control_port
 from mqvpn.daemon.diagnose import Diagnosis
+from mqvpn.daemon.eventlog import event as event_of
 from mqvpn.daemon.leases import Leases
-from mqvpn.daemon.log import log_to_stderr
+from mqvpn.daemon.log import start_logging
 from mqvpn.daemon.methods import server_methods
+from mqvpn.daemon.passed import ListenDiffers, Passed
 from mqvpn.daemon.pump import Pump, gso_max_size
 from mqvpn.daemon.qlog import Qlog
+from mqvpn.daemon.reload import Load, Reload
 from mqvpn.daemon.serverstatus import ServerStatus
 from mqvpn.daemon.statefile import replace
 from mqvpn.daemon.stats import report
@@ -44,7 +48,6 @@ from mqvpn.system import nat, tun
 from mqvpn.system.errors import OperationFailed
 from mqvpn.system.link import Interface, Netlink, TunLink
 from mqvpn.system.notify import Notifier
-from mqvpn.system.sockets import open_server_socket
 from mqvpn.system.sysctl import Sysctls
 from mqvpn.tunnel import events
 from mqvpn.tunnel.server import ServerOptions, ServerTunnel
@@ -57,22 +60,26 @@ LOOPBACK = "lo"
 RESET_KEY_SIZE = 32
 
 
-class CertificateUnusable(Exception):
+class CertificateUnusable(exit.Unusable):
     """The certificate or its key cannot be used; `str()` says which and why."""
 
 
-def run(settings: ServerSettings) -> int:
-    """Run the server until a signal or a failure ends it; returns the exit status."""
-    log_to_stderr(settings.log_level)
+LIVE = (
+    *("log_level", "auth_key", "users", "max_clients", "cert_file", "key_file"),
+    *("scheduler", "cc", "spread", "reinjection", "init_max_path_id"),
+)
+
+
+def run(settings: ServerSettings, load: Load | None = None) -> int:
+    """Run the server until a signal or a failure ends it; returns the exit status. `load` reads the settings again."""
+    start_logging(settings.log_level, settings.name)
     try:
         configuration = load_certificate(settings.cert_file, settings.key_file)
-        return asyncio.run(_serve(settings, configuration))
-    except CertificateUnusable as error:
-        log.error("%s", error)
-        return exit.CONFIG
+        return asyncio.run(_serve(settings, configuration, load or (lambda: settings)))
+    except (CertificateUnusable, ListenDiffers) as error:
+        return exit.failing(exit.CONFIG, error)
     except OperationFailed as error:
-        log.error("%s", error)
-        return exit.FAILED
+        return exit.failing(exit.FAILED, error)
 
 
 def load_certificate(cert_file: str, key_file: str) -> Any:
@@ -129,21 +136,22 @@ def options_of(settings: ServerSettings, netlink: Netlink) -> ServerOptions:
     )
 
 
-async def _serve(settings: ServerSettings, configuration: Any) -> int:
+async def _serve(settings: ServerSettings, configuration: Any, load: Load) -> int:
     stop = Stop()
     notifier = Notifier()
     pool = Pool(settings.subnet, settings.subnet6)
     async with AsyncExitStack() as up:
-        listener = up.enter_context(control_listener(settings))
+        passed = up.enter_context(closing(Passed()))
+        listener = up.enter_context(control_listener(settings, passed.control()))
         leases = Leases(os.environ.get("STATE_DIRECTORY"), pool)
         up.push_async_callback(leases.close)
         qlog = up.enter_context(Qlog(settings.qlog_dir))
-        udp = up.enter_context(open_server_socket(settings.listen.host, settings.listen.port))
-        device = tun.open_tun(settings.tun_name)
+        udp = up.enter_context(passed.server_socket(settings.listen))
+        device = passed.tun(settings.tun_name)
         up.callback(os.close, device.fd)
         netlink = up.enter_context(Netlink())
         host = Host(netlink, settings, pool, device.name)
-        up.callback(host.restore)
+        up.callback(stop.unless_succeeded, host.restore)
         host.apply()
         engine = Engine(is_server=True)
         packets = Tun(device.fd, uso=bool(device.offloads & tun.Offload.USO4))
@@ -156,23 +164,31 @@ async def _serve(settings: ServerSettings, configuration: Any) -> int:
         tunnel.recorder = qlog.recorder
         pump.add_socket(SOCKET, udp)
         pump.start()
-        log.info(
-            "serving UDP %s, clients get addresses from %s",
-            settings.listen,
-            " and ".join(map(str, _pools(settings))),
-        )
+        pools = " and ".join(map(str, _pools(settings)))
+        log.info("serving UDP %s, clients get addresses from %s", settings.listen, pools, extra=event_of("serving"))
         log.debug("socket offloads %s", pump.sockets.offloads())
-        up.enter_context(Control(listener, server_methods(status, Diagnosis(status, netlink))))
+        reload = Reload(settings, load, partial(apply, tunnel, status, netlink), LIVE, notifier)
+        methods = server_methods(status, reload, Diagnosis(status, netlink))
+        up.enter_context(Control(listener, methods))
         up.enter_context(TcpControl(up.enter_context(control_port(settings)), status))
         reporter = asyncio.create_task(report(notifier, status.everything, status.describe))
         up.callback(reporter.cancel)
+        watchdog.feed(pump, notifier)
         notifier.ready()
         await stop.wait()
         notifier.stopping()
-        now = clock()
-        tunnel.close(now)
-        pump.wake(now)
+        if not stop.succeeded:  # else the clients learn from its successor that it is another
+            now = clock()
+            tunnel.close(now)
+            pump.wake(now)
     return stop.status
+
+
+def apply(tunnel: ServerTunnel, status: ServerStatus, netlink: Netlink, settings: ServerSettings) -> None:
+    """Serve new connections by these settings. Raises CertificateUnusable, and nothing is changed then."""
+    certificate = load_certificate(settings.cert_file, settings.key_file)
+    tunnel.apply(options_of(settings, netlink), certificate)
+    status.apply(settings)
 
 
 def _reason(error: Exception) -> str:
@@ -191,7 +207,7 @@ class Host:
         self._settings = settings
         self._pool = pool
         self._interface = interface
-        self._sysctls = Sysctls()
+        self._sysctls = Sysctls(record=sysctl_record())
         self._translates = False
 
     def apply(self) -> None:
@@ -258,12 +274,15 @@ def handle_event(event: Any) -> None:
     """Log what an operator wants to know; addresses of users at debug only."""
     match event:
         case events.ClientJoined(number=number, user=user, addresses=addresses):
-            log.info("client %d (%s) connected", number, user or "shared key")
+            who = user or "shared key"
+            log.info("client %d (%s) connected", number, who, extra=event_of("client-connected", user=user))
             log.debug("client %d: addresses %s", number, ", ".join(map(str, addresses)))
         case events.ClientLeft(number=number, user=user, reason=reason):
-            log.info("client %d (%s) left: %s", number, user or "shared key", reason)
+            fields = event_of("client-left", user=user, reason=reason)
+            log.info("client %d (%s) left: %s", number, user or "shared key", reason, extra=fields)
         case events.ClientRefused(number=number, status=status, reason=reason):
-            log.warning("client %d refused with %d: %s", number, status, reason)
+            fields = event_of("client-refused", reason=reason)
+            log.warning("client %d refused with %d: %s", number, status, reason, extra=fields)
 
 
 def failed(stop: Stop, error: Exception) -> None:

@@ -1,4 +1,4 @@
-"""Tells how it goes: systemd's STATUS and watchdog, and a JSON file for those who watch (MQVPN_STATS=/path).
+"""Tells how it goes: systemd's STATUS, and a JSON file for those who watch (MQVPN_STATS=/path).
 
 The file is replaced whole every half second, so a reader never sees half of one.
 """
@@ -16,7 +16,7 @@ from mqvpn.system.notify import Notifier
 log = logging.getLogger(__name__)
 
 INTERVAL = 0.5  # seconds between two files
-STATUS_INTERVAL = 5.0  # seconds between two status lines
+STATUS_INTERVAL = 1.0  # seconds between two status lines, which systemd is told of when they differ
 VARIABLE = "MQVPN_STATS"
 
 Figures = Callable[[], dict[str, Any]]
@@ -25,17 +25,15 @@ Figures = Callable[[], dict[str, Any]]
 async def report(notifier: Notifier, figures: Figures, describe: Callable[[], str]) -> None:
     """Run until cancelled. `figures` fills the file, `describe` the status line."""
     path = os.environ.get(VARIABLE)
-    beat = min(notifier.watchdog_interval or STATUS_INTERVAL, INTERVAL if path else STATUS_INTERVAL)
-    next_status = 0.0
     loop = asyncio.get_running_loop()
+    told, next_status = "", 0.0
     while True:
-        notifier.watchdog()
         if path:
             path = write(path, figures())
-        if loop.time() >= next_status:
-            notifier.status(describe())
-            next_status = loop.time() + STATUS_INTERVAL
-        await asyncio.sleep(beat)
+        if loop.time() >= next_status and (status := describe()) != told:
+            notifier.status(status)
+            told, next_status = status, loop.time() + STATUS_INTERVAL
+        await asyncio.sleep(INTERVAL if path else STATUS_INTERVAL)
 
 
 def write(path: str, figures: dict[str, Any]) -> str | None:

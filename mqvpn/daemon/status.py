@@ -37,6 +37,10 @@ class Status:
         """The settings in force."""
         return self._settings
 
+    def apply(self, settings: ClientSettings | ServerSettings) -> None:
+        """The settings were reloaded."""
+        self._settings = settings
+
     def head(self) -> dict[str, Any]:
         """Who is telling."""
         return {

@@ -1,23 +1,30 @@
-"""SIGTERM and SIGINT: the first asks the daemon to stop in good order, the second ends it on the spot."""
+"""SIGTERM and SIGINT: the first asks the daemon to stop in good order, the second ends it on the spot.
+
+SIGUSR1 asks to stop, too, but a successor is about to start (RestartKillSignal= of the units): what was changed on
+the machine is left for it. SIGHUP asks to reload."""
 
 import asyncio
 import logging
 import os
 import signal
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
 class Stop:
-    """Set by a signal or by whoever finds that the daemon cannot go on; `status` is the exit status then."""
+    """Set by a signal or by whoever finds that the daemon cannot go on; `status` is the exit status then.
+
+    `succeeded` says that another process takes over.
+    """
 
     def __init__(self) -> None:
         self.status = 0
+        self.succeeded = False
         self._wish = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         for number in SIGNALS:
@@ -32,6 +39,11 @@ class Stop:
     @property
     def wished(self) -> bool:
         return self._wish.is_set()
+
+    def unless_succeeded(self, undo: Callable[[], None]) -> None:
+        """Undo something, unless a successor needs it."""
+        if not self.succeeded:
+            undo()
 
     async def wait(self) -> None:
         await self._wish.wait()
@@ -51,5 +63,6 @@ class Stop:
         if self.wished:
             log.warning("%s again: ending at once, nothing is put back", signal.Signals(number).name)
             os._exit(128 + number)
-        log.info("%s: stopping", signal.Signals(number).name)
+        self.succeeded = number == signal.SIGUSR1
+        log.info("%s: %s", signal.Signals(number).name, "restarting" if self.succeeded else "stopping")
         self(0)

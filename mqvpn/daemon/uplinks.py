@@ -5,12 +5,15 @@ anew when another interface took its name, for SO_BINDTODEVICE means the one tha
 headers, is what path MTU discovery searches below.
 """
 
+import itertools
 import logging
 import socket
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Self
 
+from mqvpn.daemon.eventlog import event
+from mqvpn.daemon.passed import Passed
 from mqvpn.daemon.pump import Pump
 from mqvpn.multipath.mtu import udp_payload
 from mqvpn.multipath.search import BASE
@@ -18,7 +21,6 @@ from mqvpn.system.errors import OperationFailed
 from mqvpn.system.link import Interface, Netlink
 from mqvpn.system.monitor import Changes
 from mqvpn.system.routing import MARK
-from mqvpn.system.sockets import open_path_socket
 from mqvpn.tunnel.paths import Uplink
 
 log = logging.getLogger(__name__)
@@ -42,20 +44,41 @@ class PathSocket:
 class Uplinks:
     """The sockets of `interfaces` (none: one unbound socket), registered with the pump."""
 
-    def __init__(self, netlink: Netlink, pump: Pump, interfaces: tuple[str, ...]) -> None:
+    def __init__(self, netlink: Netlink, pump: Pump, interfaces: tuple[str, ...], passed: Passed) -> None:
         self.servers: list[Endpoint] = []
         self._netlink = netlink
         self._pump = pump
+        self._passed = passed
+        self._leaving: list[PathSocket] = []
         self._sockets = [PathSocket(name, number) for number, name in enumerate(interfaces or (UNBOUND,))]
 
     def __enter__(self) -> Self:
-        if self._sockets[0].interface == UNBOUND:
+        if self._sockets[0].interface == UNBOUND and self._sockets[0].udp is None:
             self._open(self._sockets[0], 0)
         return self
 
     def __exit__(self, *_: object) -> None:
-        for entry in self._sockets:
+        for entry in (*self._sockets, *self._leaving):
             self._close(entry)
+
+    def replace(self, interfaces: tuple[str, ...]) -> list[str]:
+        """Use these from now on; returns those that are no longer to be used, whose sockets stay until remove()."""
+        wanted = interfaces or (UNBOUND,)
+        known = {entry.interface for entry in self._sockets}
+        free = itertools.filterfalse({entry.number for entry in self._sockets}.__contains__, itertools.count())
+        fresh = [PathSocket(name, next(free)) for name in wanted if name not in known]
+        kept = [entry for entry in self._sockets if entry.interface in wanted]
+        self._leaving += [entry for entry in self._sockets if entry.interface not in wanted]
+        self._sockets = sorted((*kept, *fresh), key=lambda entry: wanted.index(entry.interface))
+        self.__enter__()
+        return [entry.interface for entry in self._leaving]
+
+    def remove(self) -> None:
+        """Close the sockets of the interfaces that replace() took out of use."""
+        for entry in self._leaving:
+            self._close(entry)
+            self._passed.forget_path(entry.interface)
+        self._leaving.clear()
 
     def concerned(self, changes: Changes) -> bool:
         """Whether what the monitor saw can matter to one of our interfaces."""
@@ -118,20 +141,23 @@ class Uplinks:
         if usable == entry.usable or not self.servers:
             return
         entry.usable = usable
+        name = entry.interface
         if usable:
-            log.info("%s: can be used", entry.interface)
-        elif interface is None:
-            log.warning("%s: there is no such interface", entry.interface)
+            log.info("%s: can be used", name, extra=event("interface-usable", path=name))
+            return
+        if interface is None:
+            reason = "there is no such interface"
         elif not (interface.up and interface.carrier):
-            log.warning("%s: %s", entry.interface, "no carrier" if interface.up else "down")
+            reason = "no carrier" if interface.up else "down"
         elif self._reached(interface):
-            log.warning("%s: MTU %d is too small, %d are needed", entry.interface, interface.mtu, SMALLEST_MTU)
+            reason = f"MTU {interface.mtu} is too small, {SMALLEST_MTU} are needed"
         else:
-            log.warning("%s: no address of the server's kind, or no route to it", entry.interface)
+            reason = "no address of the server's kind, or no route to it"
+        log.warning("%s: %s", name, reason, extra=event("interface-unusable", path=name, reason=reason))
 
     def _open(self, entry: PathSocket, index: int) -> None:
         try:
-            entry.udp = open_path_socket(entry.interface or None, MARK)
+            entry.udp = self._passed.path_socket(entry.interface, index, MARK)
         except OperationFailed as error:
             if entry.interface == UNBOUND:
                 raise

@@ -7,8 +7,10 @@ import os
 class OperationFailed(Exception):
     """A request to the kernel or to a system tool was refused; `str()` is one line for the operator."""
 
-    def __init__(self, operation: str, reason: str, hint: str) -> None:
+    def __init__(self, operation: str, reason: str, hint: str, code: int = errno.EIO) -> None:
+        """code: the errno."""
         super().__init__(f"{operation}: {reason}; {hint}")
+        self.code = code
 
 
 HINTS = {
@@ -24,4 +26,4 @@ HINTS = {
 def refused(operation: str, code: int, hint: str = "") -> OperationFailed:
     """The error for errno `code`; `hint` replaces the general advice for that number."""
     advice = hint or HINTS.get(code, "see the kernel's log (journalctl -k)")
-    return OperationFailed(operation, os.strerror(code), advice)
+    return OperationFailed(operation, os.strerror(code), advice, code)

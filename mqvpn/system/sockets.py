@@ -10,6 +10,7 @@ import contextlib
 import errno
 import ipaddress
 import logging
+import os
 import socket
 
 from mqvpn.system.errors import refused
@@ -21,6 +22,7 @@ SO_SNDBUFFORCE, SO_RCVBUFFORCE = 32, 33
 IP_PKTINFO, IP_MTU_DISCOVER, IPV6_MTU_DISCOVER, PMTUDISC_PROBE = 8, 10, 23, 3
 UDP_GRO = 104
 TCP_BACKLOG = 16
+SO_BINDTOIFINDEX = 62
 
 
 def open_path_socket(interface: str | None, mark: int | None) -> socket.socket:
@@ -78,6 +80,40 @@ def open_tcp_socket(host: str, port: int) -> socket.socket:
     return listening
 
 
+def adopt_socket(fd: int) -> socket.socket | None:
+    """A bound UDP socket from a descriptor that was opened, or kept, for us, set up as one of our own.
+
+    None when it is none; it is closed then."""
+    try:
+        udp = socket.socket(fileno=fd)
+    except OSError:
+        os.close(fd)
+        return None
+    if udp.family not in (socket.AF_INET, socket.AF_INET6) or udp.type != socket.SOCK_DGRAM:
+        udp.close()
+        return None
+    udp.setblocking(False)
+    _set_options(udp)
+    return udp
+
+
+def listens_on(udp: socket.socket) -> str:
+    """The address and port of a bound socket, as `Listen` is written; [::] with `only IPv6` if it takes no IPv4."""
+    host, port = udp.getsockname()[:2]
+    address = ipaddress.ip_address(host)
+    if isinstance(address, ipaddress.IPv6Address):
+        address = address.ipv4_mapped or address
+    if address.version == 4:
+        return f"{address}:{port}"
+    only = address.is_unspecified and udp.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+    return f"[{address}]:{port}" + (" (only IPv6)" if only else "")
+
+
+def bound_to(udp: socket.socket) -> int:
+    """The index of the interface that a socket is bound to; 0: none."""
+    return udp.getsockopt(socket.SOL_SOCKET, SO_BINDTOIFINDEX)
+
+
 LISTEN_HINTS = {
     errno.EADDRINUSE: "another program has this port (ss -lunp or -ltnp shows it): stop it, or change Listen",
     errno.EADDRNOTAVAIL: "no interface has this address: correct Listen",
@@ -96,13 +132,14 @@ def _open(operation: str) -> socket.socket:
             udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
     except OSError as error:
         raise refused(operation, error.errno or 0) from error
+    if udp.family == socket.AF_INET6:
+        udp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
     _set_options(udp)
     return udp
 
 
 def _set_options(udp: socket.socket) -> None:
     if udp.family == socket.AF_INET6:
-        udp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         udp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
         udp.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, PMTUDISC_PROBE)
     else:

@@ -3,8 +3,12 @@
 Two of them change others when written: net/ipv4/ip_forward and net/ipv6/conf/all/forwarding switch every
 interface, so those are remembered too. A value that somebody else changes meanwhile is his, and is left
 alone. Names are paths, as interface names may hold dots.
+
+With a `record`, a file in a directory that a reboot empties, what is to be put back outlives this process: it is
+written before each change, and the next Sysctls with that record goes on from there.
 """
 
+import json
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -35,9 +39,10 @@ class Change:
 class Sysctls:
     """The settings that we changed; leaving the context, or restore(), puts them back."""
 
-    def __init__(self, root: Path = PROC_SYS) -> None:
+    def __init__(self, root: Path = PROC_SYS, record: Path | None = None) -> None:
         self._root = root
-        self._changes: dict[str, Change] = {}
+        self._record = record
+        self._changes = _read_record(record)
 
     def __enter__(self) -> Self:
         return self
@@ -86,18 +91,36 @@ class Sysctls:
             except OperationFailed as error:
                 log.warning("%s", error)
         self._changes.clear()
+        if self._record is not None:
+            self._record.unlink(missing_ok=True)
 
     def _set(self, name: str, value: str) -> None:
         before = {name: self._read(name) for name in (name, *self._affected(name))}
         if before[name] == value:
             return
+        for affected, was in before.items():
+            if was is not None:
+                first = self._changes.get(affected, Change(was, was)).before
+                self._changes[affected] = Change(first, value if affected == name else was)
+        self._write_record()
         self._write(name, value)
         log.info("set %s to %s (was %s)", name, value, before[name])
         for affected, was in before.items():
             now = self._read(affected)
             if was is not None and now is not None:
-                known = self._changes.get(affected)
-                self._changes[affected] = Change(known.before if known else was, now)
+                self._changes[affected] = Change(self._changes[affected].before, now)
+        self._write_record()
+
+    def _write_record(self) -> None:
+        if self._record is None:
+            return
+        changes = {name: [change.before, change.after] for name, change in self._changes.items()}
+        try:
+            fresh = self._record.with_suffix(".new")
+            fresh.write_text(json.dumps(changes))
+            fresh.replace(self._record)
+        except OSError as error:
+            raise refused(f"note in {self._record} what is to be put back", error.errno or 0) from error
 
     def _affected(self, name: str) -> list[str]:
         return [found for pattern in SIDE_EFFECTS.get(name, ()) for found in self._find(pattern)]
@@ -118,3 +141,17 @@ class Sysctls:
         except OSError as error:
             hint = f"set {name} = {value} in /etc/sysctl.d, run `sysctl --system` and start again"
             raise refused(f"set {name} to {value}", error.errno or 0, hint) from error
+
+
+def _read_record(record: Path | None) -> dict[str, Change]:
+    """What a predecessor left to be put back."""
+    if record is None:
+        return {}
+    try:
+        changes = json.loads(record.read_text())
+        return {str(name): Change(str(before), str(after)) for name, (before, after) in changes.items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        log.warning("%s: kernel settings that were changed before are not put back: %s", record, error)
+        return {}

@@ -17,6 +17,7 @@ from mqvpn.system.errors import OperationFailed, refused
 
 IFF_TUN, IFF_NO_PI, IFF_VNET_HDR = 0x0001, 0x1000, 0x4000
 TUNSETIFF, TUNSETOFFLOAD, TUNSETVNETHDRSZ = 0x400454CA, 0x400454D0, 0x400454D8
+TUNGETIFF = 0x800454D2
 VNET_HEADER_SIZE = 10  # struct virtio_net_hdr without num_buffers
 COUNTERS = ("rx_packets", "rx_bytes", "tx_packets", "tx_bytes", "tx_dropped")
 NAME = re.compile(r"[A-Za-z0-9_.-]{1,15}", re.ASCII)
@@ -62,6 +63,21 @@ def open_tun(name: str) -> Tun:
     except BaseException:
         os.close(fd)
         raise
+
+
+def adopt_tun(fd: int, name: str) -> Tun | None:
+    """The TUN device `name` from a descriptor that was kept for us; None, and closed, when it is not that device (any
+    more). Raises OperationFailed."""
+    try:
+        answer = fcntl.ioctl(fd, TUNGETIFF, bytes(40))
+    except OSError:  # EBADFD: the interface was deleted, or this is no TUN
+        answer = bytes(40)
+    found, flags = struct.unpack("16sH22x", answer)
+    if found.rstrip(b"\0") != name.encode() or not flags & IFF_VNET_HDR:
+        os.close(fd)
+        return None
+    os.set_blocking(fd, False)
+    return Tun(fd, name, _set_offloads(fd, f"take over TUN interface {name}"))
 
 
 def _open_device(operation: str) -> int:

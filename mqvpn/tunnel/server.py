@@ -8,7 +8,7 @@ its route in the engine.
 import logging
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
@@ -71,6 +71,11 @@ class ServerTunnel(Tunnel):
         self._retry = Retry(options.reset_key)
         self._tokens = Tokens()
         self._half_open: OrderedDict[MultipathConnection, float] = OrderedDict()  # and when it must be done
+
+    def apply(self, options: ServerOptions, configuration: Any) -> None:
+        """Serve new connections by these; those that exist, and the key for reset tokens, stay as they are."""
+        self._options = replace(options, reset_key=self._options.reset_key)
+        self._configuration = configuration
 
     @property
     def clients(self) -> list[Client]:

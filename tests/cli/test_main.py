@@ -25,8 +25,9 @@ class Daemon(ModuleType):
 
     settings: Settings
 
-    def run(self, settings: Settings) -> int:
+    def run(self, settings: Settings, load: Callable[[], Settings]) -> int:
         self.settings = settings
+        assert load() == settings  # a reload reads the same again
         return os.EX_UNAVAILABLE
 
 

@@ -9,8 +9,8 @@ import pytest
 
 PROGRAM = """
 import logging, sys
-from mqvpn.daemon.log import log_to_stderr
-log_to_stderr(sys.argv[1])
+from mqvpn.daemon.log import start_logging
+start_logging(sys.argv[1], "home")
 for name in ("mqvpn.daemon.client", "quic", "asyncio"):
     log = logging.getLogger(name)
     for level in ("debug", "info", "warning", "error"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import socket
 from ipaddress import IPv4Network
@@ -125,6 +126,32 @@ def test_the_device_goes() -> None:
         await eventually(lambda: bool(end.failures))
         assert isinstance(end.failures[0], DeviceGone)
         assert os.strerror(77) in str(end.failures[0])
+        end.close()
+
+    asyncio.run(run())
+
+
+def test_the_heart_beats_while_an_idle_loop_turns() -> None:
+    async def run() -> None:
+        end = End(is_server=True)
+        beats: list[float] = []
+        end.pump.beat(lambda: beats.append(clock()), 0.05)
+        await eventually(lambda: len(beats) >= 4)
+        assert all(later - earlier > 0.04 for earlier, later in itertools.pairwise(beats))
+        end.close()
+
+    asyncio.run(run())
+
+
+def test_the_heart_stands_still_when_the_loop_has_failed() -> None:
+    async def run() -> None:
+        end = End(is_server=True)
+
+        def beat() -> None:
+            raise OSError("broken")
+
+        end.pump.beat(beat, 0.05)
+        await eventually(lambda: len(end.failures) == 1)
         end.close()
 
     asyncio.run(run())

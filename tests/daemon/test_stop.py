@@ -61,3 +61,16 @@ def test_the_second_signal_ends_at_once() -> None:
         assert process.stdout.readline() == "stopping\n"
         process.terminate()
         assert process.wait(5) == 128 + signal.SIGTERM
+
+
+def test_sigusr1_stops_but_leaves_things_to_a_successor() -> None:
+    async def wait(number: int) -> list[str]:
+        stop = Stop()
+        asyncio.get_running_loop().call_soon(os.kill, os.getpid(), number)
+        await asyncio.wait_for(stop.wait(), 5)
+        undone: list[str] = []
+        stop.unless_succeeded(lambda: undone.append("routes"))
+        return undone
+
+    assert asyncio.run(wait(signal.SIGUSR1)) == []
+    assert asyncio.run(wait(signal.SIGTERM)) == ["routes"]

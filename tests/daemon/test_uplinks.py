@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from mqvpn.daemon import uplinks as module
 from mqvpn.daemon.uplinks import UNBOUND, Uplinks
 from mqvpn.system.link import Interface
 from mqvpn.system.monitor import Changes
@@ -38,11 +37,26 @@ class FakeNetlink:
         return interface in self.routed
 
 
+class FakePassed:
+    """Opens sockets without binding them, which needs rights that a test has not."""
+
+    def __init__(self) -> None:
+        self.opened: list[str] = []
+
+    def path_socket(self, interface: str, index: int, mark: int) -> socket.socket:
+        self.opened.append(interface)
+        return socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+
+    def forget_path(self, interface: str) -> None:
+        self.opened = [name for name in self.opened if name != interface]
+
+
 class FakePump:
     """The sockets in use by number."""
 
     def __init__(self) -> None:
         self.sockets: dict[int, Any] = {}
+        self.passed = FakePassed()
 
     def add_socket(self, number: int, udp: socket.socket) -> None:
         self.sockets[number] = udp
@@ -51,22 +65,9 @@ class FakePump:
         del self.sockets[number]
 
 
-@pytest.fixture(autouse=True)
-def opened(monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
-    """The interfaces that sockets were opened on; binding needs rights that a test has not."""
-    names: list[str | None] = []
-
-    def open_path_socket(interface: str | None, mark: int | None) -> socket.socket:
-        names.append(interface)
-        return socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
-
-    monkeypatch.setattr(module, "open_path_socket", open_path_socket)
-    return names
-
-
 def build(netlink: FakeNetlink, *interfaces: str) -> tuple[Uplinks, FakePump]:
     pump = FakePump()
-    uplinks = Uplinks(netlink, pump, interfaces)  # type: ignore[arg-type]
+    uplinks = Uplinks(netlink, pump, interfaces, pump.passed)  # type: ignore[arg-type]
     uplinks.servers = [V4, V6]
     return uplinks, pump
 
@@ -100,29 +101,29 @@ def test_an_interface_without_a_route_to_the_server() -> None:
         assert uplinks.current() == {"eth0": ()}
 
 
-def test_an_interface_that_comes_later_and_is_replaced(opened: list[str | None]) -> None:
+def test_an_interface_that_comes_later_and_is_replaced() -> None:
     netlink = FakeNetlink()
     uplinks, pump = build(netlink, "eth0")
     with uplinks:
         assert uplinks.current() == {"eth0": ()}
-        assert opened == []
+        assert pump.passed.opened == []
         netlink.table["eth0"] = ETH0
         netlink.routed.add("eth0")
         assert uplinks.current()["eth0"]
         uplinks.current()
-        assert opened == ["eth0"]
+        assert pump.passed.opened == ["eth0"]
         netlink.table["eth0"] = replace(ETH0, index=8)
         assert uplinks.current()["eth0"]
-        assert opened == ["eth0", "eth0"]
+        assert pump.passed.opened == ["eth0", "eth0"]
         del netlink.table["eth0"]
         assert uplinks.current() == {"eth0": ()}
         assert pump.sockets == {}
 
 
-def test_without_paths_one_socket_is_not_bound(opened: list[str | None]) -> None:
+def test_without_paths_one_socket_is_not_bound() -> None:
     uplinks, pump = build(FakeNetlink())
     with uplinks:
-        assert opened == [None]
+        assert pump.passed.opened == [UNBOUND]
         assert uplinks.current() == {UNBOUND: (Uplink(UNBOUND, 0, V4), Uplink(UNBOUND, 0, V6))}
         assert [way.largest for way in uplinks.current()[UNBOUND]] == [0, 0]
         assert not uplinks.concerned(Changes(frozenset({7})))
@@ -171,3 +172,23 @@ def test_only_changes_of_our_interfaces_matter() -> None:
         assert not uplinks.concerned(Changes(frozenset({99})))
         assert uplinks.concerned(Changes(frozenset({7})))
         assert uplinks.concerned(Changes(everything=True))
+
+
+def test_other_interfaces_are_used_after_a_reload() -> None:
+    wlan0 = replace(ETH0, name="wlan0", index=9)
+    netlink = FakeNetlink(ETH0, wlan0)
+    uplinks, pump = build(netlink, "eth0")
+    with uplinks:
+        assert uplinks.current()["eth0"]
+        assert uplinks.replace(("wlan0", "usb0")) == ["eth0"]
+        assert [way.socket for way in uplinks.current()["wlan0"]] == [1]
+        assert set(pump.sockets) == {0, 1}  # the first may still say goodbye
+        uplinks.remove()
+        assert set(pump.sockets) == {1}
+        assert pump.passed.opened == ["wlan0"]
+        assert uplinks.replace(("wlan0",)) == ["usb0"]
+        uplinks.remove()
+        assert uplinks.replace(()) == ["wlan0"]
+        uplinks.remove()
+        assert uplinks.current()[UNBOUND]
+    assert pump.sockets == {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,3 +60,20 @@ def test_watchdog_interval_is_half_of_what_systemd_allows(
     if usec is not None:
         monkeypatch.setenv("WATCHDOG_USEC", usec)
     assert Notifier().watchdog_interval == expected
+
+
+def test_a_reload_is_told_between_its_ends(systemd: socket.socket) -> None:
+    notifier = Notifier()
+    notifier.reloading()  # before READY, its end would count as that of the start
+    notifier.reloaded()
+    notifier.ready()
+    notifier.reloading()
+    notifier.reloaded()
+    messages = [systemd.recv(1000).decode().splitlines() for _ in range(3)]
+    assert [message[0] for message in messages] == ["READY=1", "RELOADING=1", "READY=1"]
+    assert int(messages[1][1].removeprefix("MONOTONIC_USEC=")) <= time.monotonic() * 1e6
+
+
+def test_a_failure_leaves_its_reason_and_errno(systemd: socket.socket) -> None:
+    Notifier().failed(13, "no right to")
+    assert [systemd.recv(1000).decode() for _ in range(2)] == ["STATUS=no right to", "ERRNO=13"]

@@ -64,6 +64,43 @@ def test_a_value_that_somebody_else_changed_is_left_alone(tree: Path) -> None:
     assert rp_filter(tree, "eth0").read_text() == "0"
 
 
+def test_a_successor_puts_back_what_it_finds_in_the_record(tree: Path, tmp_path: Path) -> None:
+    record = tmp_path / "sysctls.json"
+    rp_filter(tree, "eth0").write_text("1")
+    Sysctls(tree, record).loosen_rp_filter("eth0")  # and this one is killed
+    second = Sysctls(tree, record)
+    second.loosen_rp_filter("eth0")
+    assert rp_filter(tree, "eth0").read_text() == "2"
+    second.restore()
+    assert rp_filter(tree, "eth0").read_text() == "1"
+    assert not record.exists()
+
+
+def test_a_kill_between_record_and_change_puts_nothing_back(tree: Path, tmp_path: Path) -> None:
+    record = tmp_path / "sysctls.json"
+    record.write_text('{"net/ipv4/conf/eth0/rp_filter": ["0", "2"]}')
+    rp_filter(tree, "eth0").write_text("1")
+    Sysctls(tree, record).restore()
+    assert rp_filter(tree, "eth0").read_text() == "1"
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"a": 1}', "\0"])
+def test_a_broken_record_is_said_and_not_used(
+    tree: Path, tmp_path: Path, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    record = tmp_path / "sysctls.json"
+    record.write_text(text)
+    Sysctls(tree, record).restore()
+    assert "are not put back" in caplog.text
+
+
+def test_without_a_place_for_the_record_nothing_is_changed(tree: Path, tmp_path: Path) -> None:
+    rp_filter(tree, "eth0").write_text("1")
+    with pytest.raises(OperationFailed, match="what is to be put back"):
+        Sysctls(tree, tmp_path / "missing" / "sysctls.json").loosen_rp_filter("eth0")
+    assert rp_filter(tree, "eth0").read_text() == "1"
+
+
 def test_an_interface_that_has_gone_is_no_trouble(tree: Path) -> None:
     rp_filter(tree, "eth0").write_text("1")
     with Sysctls(tree) as sysctls:

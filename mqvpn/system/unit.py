@@ -1,0 +1,50 @@
+"""The systemd unit that this process is part of, and what systemd is about to do with it (systemd.exec(5),
+`Environment variables set or propagated by the service manager`).
+
+ExecStopPost= also runs between two lives of a unit, and no variable tells a stop from a restart: the unit's pending
+job does, which systemctl shows to everybody.
+"""
+
+import os
+import subprocess
+from pathlib import Path
+
+TIMEOUT = 3.0  # seconds
+RESTARTING = ("start", "restart", "try-restart")
+FINAL_STATUSES = ("77", "78")  # RestartPreventExitStatus= of our units
+
+
+def name() -> str:
+    """The unit's name from our cgroup; empty when this is none."""
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        unit = line.rpartition(":")[2].rpartition("/")[2]
+        if unit.endswith(".service"):
+            return unit
+    return ""
+
+
+def starts_again(unit: str) -> bool:
+    """In ExecStopPost= of `unit`: whether systemd is about to start it again. False outside of a unit."""
+    result = os.environ.get("SERVICE_RESULT")
+    if result is None:
+        return False
+    job = pending_job(unit)
+    if job:
+        return job in RESTARTING
+    return result != "success" and os.environ.get("EXIT_STATUS") not in FINAL_STATUSES
+
+
+def stops_for_good(unit: str) -> bool:
+    """In ExecStopPost= of `unit`: whether somebody stopped it, or it ended well. True outside of a unit."""
+    return os.environ.get("SERVICE_RESULT") in (None, "success") or pending_job(unit) == "stop"
+
+
+def pending_job(unit: str) -> str:
+    """What systemd is doing with the unit: start, stop, restart, ...; empty: nothing, or it cannot be asked."""
+    argv = ("systemctl", "list-jobs", "--no-legend", "--plain", "--no-pager", unit)
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    jobs = [line.split() for line in done.stdout.splitlines()]
+    return next((fields[2] for fields in jobs if len(fields) >= 3 and fields[1] == unit), "")
