@@ -1,0 +1,46 @@
+"""One pair of machines for the tests of a module: booting is quick, but not free. Each test begins with a stopped,
+clean pair."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+
+import pytest
+
+from tests.conftest import missing_for_netns
+from tests.lab.machine import CannotBoot, missing_for_machines
+from tests.lab.net import Net
+from tests.machine.tunnel import CLIENT, SERVER, Pair, build_pair
+
+
+@pytest.fixture(scope="module")
+def machines() -> Iterator[Pair]:
+    if reason := missing_for_netns() or missing_for_machines():
+        pytest.skip(reason)
+    with Net() as net:
+        try:
+            pair = build_pair(net)
+        except CannotBoot as error:
+            pytest.skip(f"machines cannot be booted: {error}")
+        yield pair
+
+
+@pytest.fixture
+def pair(machines: Pair) -> Iterator[Pair]:
+    yield machines
+    for machine, unit in ((machines.client, CLIENT), (machines.server, SERVER)):
+        machine.run("systemctl", "stop", unit)
+        machine.run("systemctl", "reset-failed", unit, check=False)
+        machine.run("rm", "-rf", f"/run/systemd/system/{unit}.service.d", f"/etc/systemd/system/{unit}.service.d")
+        machine.run("systemctl", "daemon-reload")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show with a failed test what both services logged."""
+    report = yield
+    found = getattr(item, "funcargs", {}).get("pair")
+    if report.failed and found is not None:
+        for machine, unit in ((found.client, CLIENT), (found.server, SERVER)):
+            report.sections.append((unit, machine.run("journalctl", "-n60", "-ocat", "-u", unit, check=False)))
+    return report
