@@ -3,8 +3,10 @@
 
 Rate: the largest delivery rate of this probing cycle and the one before. Round trip: the smallest of ten seconds.
 Losses above LOSS_THRESHOLD of a flight bound the volume in flight: for long (`inflight_hi`) while the path is probed,
-else until the next probe (`bw_lo`, `inflight_lo`). Below the threshold loss is taken for noise of the medium, in every
-phase: a radio link that loses 1 % must not be left empty for it. CE marks bound the same way, weighed by their share.
+else until the next probe (`bw_lo`, `inflight_lo`). Below the threshold loss is taken for noise of the medium: a radio
+link that loses 1 % must not be left empty for it. But what a round loses that also saw a queue, beyond what the medium
+is known for, bounds until the next probe, or who has more of a shallow buffer keeps it. CE marks bound the same way,
+weighed by their share.
 """
 from libc.math cimport INFINITY
 
@@ -70,6 +72,7 @@ cdef void bbr_signals(congestion_t* cc, const sample_t* sample) noexcept nogil:
     b.round_acked += sample.acked
     if sample.rtt > 0.0 and (b.round_rtt == 0.0 or sample.rtt < b.round_rtt):
         b.round_rtt = sample.rtt
+    b.round_high = sample.rtt if sample.rtt > b.round_high else b.round_high
     b.loss_round_start = sample.prior_delivered >= b.loss_round_end
     if sample.rate > 0.0 and (sample.rate >= b.max_bw or not sample.limited):
         b.bw_window[0] = sample.rate if sample.rate > b.bw_window[0] else b.bw_window[0]
@@ -79,7 +82,7 @@ cdef void bbr_signals(congestion_t* cc, const sample_t* sample) noexcept nogil:
     b.loss_round_end = sample.delivered
     adapt_bounds(cc)
     check_slower(b, sample)
-    b.round_acked = b.round_lost = b.round_ce = b.round_rtt = 0.0
+    b.round_acked = b.round_lost = b.round_ce = b.round_rtt = b.round_high = 0.0
 
 
 cdef void bbr_next_signals(bbr_t* b, const sample_t* sample) noexcept nogil:
@@ -90,7 +93,7 @@ cdef void bbr_next_signals(bbr_t* b, const sample_t* sample) noexcept nogil:
 
 
 cdef void bbr_clear_signals(bbr_t* b) noexcept nogil:
-    b.round_acked = b.round_lost = b.round_ce = b.round_rtt = 0.0
+    b.round_acked = b.round_lost = b.round_ce = b.round_rtt = b.round_high = 0.0
     b.bw_latest = b.inflight_latest = 0.0
 
 
@@ -107,6 +110,13 @@ cdef bint bbr_too_lossy(const congestion_t* cc, double lost, double in_flight) n
     return lost > (LOSS_THRESHOLD + cc.bbr.loss_floor) * in_flight + LOSS_NOISE * cc.segment
 
 
+cdef bint crowded(const congestion_t* cc) noexcept nogil:
+    """The round saw a queue and lost more than the medium is known for: there are others on the link."""
+    cdef const bbr_t* b = &cc.bbr
+    return b.round_high >= QUEUED * b.min_rtt + TURNS and (
+        b.round_lost > b.loss_floor * (b.round_acked + b.round_lost) + LOSS_NOISE * cc.segment)
+
+
 cdef void adapt_bounds(congestion_t* cc) noexcept nogil:
     """Once a round: lower the short-term bounds if it lost or marked too much while nothing was probed."""
     cdef bbr_t* b = &cc.bbr
@@ -114,6 +124,7 @@ cdef void adapt_bounds(congestion_t* cc) noexcept nogil:
     cdef bint lossy = bbr_too_lossy(cc, b.round_lost, b.round_acked + b.round_lost)
     cdef double cut
     b.lossy = lossy
+    lossy = lossy or crowded(cc)
     if b.state == CRUISE and b.round_rtt > 0.0 and b.round_rtt <= QUIET * b.min_rtt + TURNS:
         learn_floor(b)
     b.ecn_alpha += ECN_GAIN * ((share if share < 1.0 else 1.0) - b.ecn_alpha)

@@ -69,7 +69,8 @@ cdef struct bbr_t:
     uint64_t loss_round_end
     bint loss_round_start
     double bw_latest, inflight_latest
-    double round_acked, round_lost, round_ce, round_rtt
+    double round_acked, round_lost, round_ce
+    double round_rtt, round_high    # smallest and largest RTT of the round
     double loss_floor               # share that the medium loses whatever is sent
     bint lossy                      # the last round lost too much
     double ecn_alpha

@@ -43,14 +43,14 @@ class Migration:
         elif address != path.previous:
             self._check(path, now)
         elif not path.moved_by_peer:
-            self.back(path)
+            self._led_away(path)
 
     def handle_response(self, path: Path, data: bytes) -> bool:
         """Whether PATH_RESPONSE data came in answer to a challenge to the address that the path left."""
         if path.recall is None or not path.recall.is_answered_by(data):
             return False
         if not path.moved_by_peer:
-            self.back(path)
+            self._led_away(path)
         return True
 
     def validated(self, path: Path) -> bool:
@@ -73,7 +73,6 @@ class Migration:
             self._connection.set_dcid(path.path_id, cid)
             self._tokens()
         path.validation = path.previous = path.previous_cid = path.recall = None
-        path.distrusts = not path.moved_by_peer
 
     def handle_suspect(self, path: Path) -> None:
         """The path is silent where it is: follow the peer wherever its next packet comes from."""
@@ -92,6 +91,11 @@ class Migration:
                 self._forget(path)
         elif path.recall.is_due(now):
             self._ask_back(path, now)
+
+    def _led_away(self, path: Path) -> None:
+        """The peer is where it was."""
+        self.back(path)
+        path.distrusts = True
 
     def _follow(self, path: Path, address: Address, pto: float, now: float) -> None:
         if path.validation is None and path.recall is None:

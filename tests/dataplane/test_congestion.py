@@ -49,6 +49,16 @@ def test_two_bbr_connections_share_a_link(loss: float, buffer: float) -> None:
     assert 0.4 <= first / (first + second) <= 0.6
 
 
+@pytest.mark.parametrize("seed", range(1, 4))
+def test_two_bbr_connections_share_a_link_with_a_shallow_buffer(seed: int) -> None:
+    """Losses in a round that also saw a queue are taken for congestion, however few: else who has more keeps it."""
+    contest = Contest(link(buffer=0.5), ["bbr", "bbr"], seed=seed)
+    contest.run(12)
+    first, second = (contest.rate(number, 4) for number in (0, 1))
+    assert first + second > 85
+    assert 0.4 <= first / (first + second) <= 0.6
+
+
 @pytest.mark.parametrize("buffer", [1.0, 2.0])
 def test_bbr_and_cubic_starve_neither(buffer: float) -> None:
     contest = Contest(link(buffer=buffer), ["bbr", "cubic"])

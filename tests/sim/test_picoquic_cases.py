@@ -164,17 +164,22 @@ def test_nat(measured: Measured, outside: str) -> None:
 
 
 def test_nat_challenge(measured: Measured) -> None:
-    """Both paths get new ports at once, and most challenges are lost."""
-    pair = two_paths(4)
-    for socket, address in pair.client.addresses.items():
-        pair.net.rebind(address, (address[0], 50000 + socket))
-        pair.net.links[address[0]].loss = 0.5
-    exchange(pair, 4.0)
-    for one in pair.net.links.values():
-        one.loss = 0.0
-    pair.run(10.0)
-    assert [path.remote[1] for path in pair.s.paths.values() if path.is_usable] == [50000, 50001]
-    assert measured(flood(pair, 3.0)).goodput > 8  # from the smallest window: the loss was persistent congestion
+    """Both paths get new ports at once, and most challenges are lost. Goodput is that of half of all seeds: the loss
+    was persistent congestion, so both paths start from the smallest window."""
+    rows = []
+    for seed in range(4, 9):
+        pair = two_paths(seed)
+        for socket, address in pair.client.addresses.items():
+            pair.net.rebind(address, (address[0], 50000 + socket))
+            pair.net.links[address[0]].loss = 0.5
+        exchange(pair, 4.0)
+        for one in pair.net.links.values():
+            one.loss = 0.0
+        exchange(pair, 1.0)
+        pair.run(9.0)
+        assert [path.remote[1] for path in pair.s.paths.values() if path.is_usable] == [50000, 50001]
+        rows.append(flood(pair, 3.0))
+    assert measured(sorted(rows, key=lambda row: row.goodput)[2]).goodput > 9
 
 
 def test_break1(measured: Measured) -> None:
