@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mqvpn.dataplane.engine import OVERHEAD, SPREAD_BYTES
 from mqvpn.tunnel import events, http3
 from mqvpn.tunnel.invariants import VERSION_1, LongHeader
 from mqvpn.tunnel.server import MAX_HALF_OPEN, SETUP_TIMEOUT, ServerTunnel
@@ -269,3 +270,36 @@ def test_an_exception_ends_its_connection_only(network: Network) -> None:
     assert tunnel.internal_errors == 1
     assert len(network.server.of(events.ClientLeft)) == 1
     assert len(tunnel.clients) == 1
+
+
+def test_each_session_has_its_own_limit_and_inner_senders_hear_of_it(tmp_path: Path) -> None:
+    sizes: dict[str, int] = {}
+    network = Network(tmp_path, towards=lambda remote, local: sizes.get(remote[0], 1472))
+    narrow, wide = network.client(), network.client()
+    sizes[narrow.address[0]] = 1372
+    network.start(narrow, wide)
+    assert network.run_until(lambda: is_up(narrow) and is_up(wide))
+    network.run(3.0)  # the search for the MTU
+    for client in (narrow, wide):
+        address = str(client.of(events.TunnelUp)[0].addresses[0][0])
+        network.from_tun(network.server, ipv4(bytes(1380), source="192.0.2.99", destination=address))
+    network.run(0.2)
+    assert [len(client.packets) for client in (narrow, wide)] == [0, 1]
+    [answer] = network.server.answers
+    assert answer[20:22] == bytes([3, 4])  # destination unreachable, fragmentation needed
+    assert int.from_bytes(answer[26:28]) == 1372 - OVERHEAD - SPREAD_BYTES
+
+
+def test_stateless_resets_are_few_whatever_comes(network: Network) -> None:
+    tunnel = server(network)
+    resets = 0
+    for number in range(1000):
+        data = b"\x40" + number.to_bytes(8) + bytes(100)
+        network._receive(network.server, 0, STRANGER, network.server.address, data)
+        tunnel.handle_events(network.now)
+        resets += len(tunnel.datagrams())
+    assert 0 < resets <= 100
+    network.now += 1.0
+    network._receive(network.server, 0, STRANGER, network.server.address, b"\x40" + bytes(108))
+    tunnel.handle_events(network.now)
+    assert len(tunnel.datagrams()) == 1
