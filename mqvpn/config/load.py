@@ -43,6 +43,8 @@ def load(
     _refuse_client_file(entries, mode)
     values, warnings = _values(entries, SERVER if mode == "server" else CLIENT, mode)
     values["instance"] = _instance(path)
+    if mode == "client" and values["instance"]:
+        values.setdefault("tun_name", _tun_name(values["instance"]))
     for file in files:
         if file.exposed and any(_holds_secret(entry) for entry in file.entries):
             raise ConfigError(f"{file.source}: {EXPOSED} {file.source}")
@@ -53,6 +55,11 @@ def load(
 def _instance(path: Path | None) -> str:
     match = INSTANCE.fullmatch(path.name) if path else None
     return match[1] if match else ""
+
+
+def _tun_name(instance: str) -> str:
+    """Clients of different names may run side by side, each with an interface of its own."""
+    return ("mq-" + re.sub(r"[^A-Za-z0-9_.-]", "_", instance))[:15]  # IFNAMSIZ
 
 
 def _override(name: str, value: str | Sequence[str]) -> Entry:

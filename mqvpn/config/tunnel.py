@@ -28,7 +28,7 @@ class TunnelSettings:
 
     tun_name: str = setting(
         "[Interface] TunName", interface_name, default="mqvpn0",
-        flag="--tun-name", metavar="NAME", help="name of the TUN interface",
+        flag="--tun-name", metavar="NAME", help="name of the TUN interface (else mq-NAME for client-NAME.conf)",
     )
     mtu: int = setting(
         "[Interface] MTU", read_integer(1280, 9000, also=0), default=0,

@@ -20,8 +20,9 @@ def main_pid(machine: Machine, unit: str) -> str:
     return machine.show(unit, "MainPID")["MainPID"]
 
 
-def link(machine: Machine, interface: str = "mqvpn0") -> str:
-    """An interface's number: another one, made anew, has another."""
+def link(machine: Machine) -> str:
+    """The number of the TUN interface: another one, made anew, has another."""
+    interface = "mq-home" if "client" in machine.namespace.name else "mqvpn0"
     return machine.namespace.ip("-o", "link", "show", "dev", interface).split(":")[0]
 
 

@@ -67,7 +67,7 @@ def test_networkd_leaves_our_device_alone(pair: Pair) -> None:
     pair.client.run("systemctl", "start", "systemd-networkd")
     try:
         pair.client.run("networkctl", "list")
-        rows = [line.split() for line in pair.client.run("networkctl", "list", "--no-legend", "mqvpn0").splitlines()]
+        rows = [line.split() for line in pair.client.run("networkctl", "list", "--no-legend", "mq-home").splitlines()]
         assert [row[-1] for row in rows] == ["unmanaged"]
     finally:
         pair.client.run("systemctl", "stop", "systemd-networkd.service", "systemd-networkd.socket")
