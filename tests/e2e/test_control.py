@@ -134,3 +134,30 @@ def test_the_socket_goes_with_the_daemon(net: Net) -> None:
         t.server.process.kill()
         t.server.process.wait()
         assert t.server.control_socket.exists()
+
+
+def test_a_flood_of_calls_stalls_no_packet(net: Net) -> None:
+    """Callers that ask without end, and some that never read, while packets go through the tunnel."""
+    flood = (
+        "import socket, sys, time\n"
+        "end = time.monotonic() + 5\n"
+        "request = b'{\"method\": \"mqvpn.Control.Status\"}\\n'\n"
+        "while time.monotonic() < end:\n"
+        "    try:\n"
+        "        s = socket.socket(socket.AF_UNIX); s.settimeout(0.2); s.connect(sys.argv[1])\n"
+        "        for _ in range(50):\n"
+        "            s.sendall(request)\n"
+        "            if len(sys.argv) == 2: s.recv(1 << 16)\n"
+        "    except OSError:\n"
+        "        pass\n"
+    )
+    with tunnel(build_site(net, [None])) as t:
+        path = str(t.client.control_socket)
+        argv = [[sys.executable, "-c", flood, path], [sys.executable, "-c", flood, path, "never reads"]]
+        callers = [subprocess.Popen(argv[number % 2]) for number in range(6)]
+        answer = ping(t.site.client, INNER, count=40)
+        for caller in callers:
+            caller.wait()
+        assert answer.received == answer.sent
+        assert sorted(answer.rtts_ms)[len(answer.rtts_ms) // 2] < 50  # ms
+        assert call(t.client, "Status")["parameters"]["state"] == "up"
