@@ -11,10 +11,14 @@ from pathlib import Path
 from mqvpn.config.client import ClientSettings
 from mqvpn.config.server import ServerSettings
 from mqvpn.daemon import exit
+from mqvpn.daemon.dns import wanted
+from mqvpn.daemon.dnshelper import take_back
 from mqvpn.daemon.log import start_logging
 from mqvpn.system import block, nat, routing, unit
+from mqvpn.system.dns import resolved_is_asked
 from mqvpn.system.errors import OperationFailed
 from mqvpn.system.link import Netlink
+from mqvpn.system.resolvfile import marked
 from mqvpn.system.sysctl import Sysctls
 
 log = logging.getLogger(__name__)
@@ -42,6 +46,10 @@ def _clean_up_client(settings: ClientSettings) -> None:
     if settings.manage_routes:
         with Netlink() as netlink:
             routing.apply(netlink, routing.EMPTY)
+    if marked() or (wanted(settings) is not None and not resolved_is_asked()):
+        answer = take_back(settings.instance or settings.tun_name)
+        if answer.error:
+            log.error("the former DNS is not back: %s", answer.error)
     # Only the user's stop lifts the kill switch: after a failure for good it stays, until `mqvpnctl unblock`.
     if settings.kill_switch and unit.stops_for_good(unit.name()):
         block.lift(settings.tun_name)

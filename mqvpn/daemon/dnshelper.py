@@ -41,17 +41,21 @@ def serve() -> int:
 
 
 def restore(instance: str | None) -> int:
-    """Take back what an instance (None: any) changed, by asking the root part if this is not root."""
-    try:
-        if instance is not None and not may_write():
-            answer = _ask(Request("restore", instance))
-        else:
-            answer = _restored(instance)
-    except OperationFailed as error:
-        answer = Answer(error=str(error))
+    """Take back what an instance (None: any) changed, and say what went wrong; returns the exit status."""
+    answer = take_back(instance)
     if answer.note or answer.error:
         print(answer.error or answer.note, file=sys.stderr)
     return 1 if answer.error else 0
+
+
+def take_back(instance: str | None) -> Answer:
+    """The same, by asking the root part if this is not root."""
+    try:
+        if instance is not None and not may_write():
+            return _ask(Request("restore", instance))
+        return _restored(instance)
+    except OperationFailed as error:
+        return Answer(error=str(error))
 
 
 def perform(request: Request, state: Path = STATE) -> Answer:

@@ -71,6 +71,20 @@ def test_by_hand(tmp_path: Path) -> None:
     private_mounts(body)
 
 
+def test_the_clean_up_after_a_client_that_was_killed(tmp_path: Path) -> None:
+    def body() -> None:
+        machine(tmp_path)
+        config = tmp_path / "client-home.conf"
+        config.write_text("[Server]\nAddress = h\n[Interface]\nManageRoutes = no\n")
+        config.chmod(0o600)
+        serve(APPLY)
+        argv = (sys.executable, "-m", "mqvpn.cli.main", "--config", str(config), "--clean-up")
+        subprocess.run(argv, cwd=ROOT, check=True)
+        assert RESOLV_CONF.read_text() == "nameserver 192.0.2.1\n"
+
+    private_mounts(body)
+
+
 def test_resolvconf_goes_first(tmp_path: Path) -> None:
     def body() -> None:
         machine(tmp_path)
