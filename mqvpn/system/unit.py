@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 
 TIMEOUT = 3.0  # seconds
+SERVICE = "MQVPN_UNIT"  # set for the clean-up of a socket unit: the service that is gone
 RESTARTING = ("start", "restart", "try-restart")
 FINAL_STATUSES = ("77", "78")  # RestartPreventExitStatus= of our units
 
@@ -36,15 +37,21 @@ def starts_again(unit: str) -> bool:
 
 def stops_for_good(unit: str) -> bool:
     """In ExecStopPost= of `unit`: whether somebody stopped it, or it ended well. True outside of a unit."""
+    if service := os.environ.get(SERVICE):
+        return _systemctl("is-failed", service).strip() != "failed"
     return os.environ.get("SERVICE_RESULT") in (None, "success") or pending_job(unit) == "stop"
 
 
 def pending_job(unit: str) -> str:
     """What systemd is doing with the unit: start, stop, restart, ...; empty: nothing, or it cannot be asked."""
-    argv = ("systemctl", "list-jobs", "--no-legend", "--plain", "--no-pager", unit)
+    answer = _systemctl("list-jobs", "--no-legend", "--plain", "--no-pager", unit)
+    jobs = [line.split() for line in answer.splitlines()]
+    return next((fields[2] for fields in jobs if len(fields) >= 3 and fields[1] == unit), "")
+
+
+def _systemctl(*argv: str) -> str:
     try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+        done = subprocess.run(("systemctl", *argv), capture_output=True, text=True, timeout=TIMEOUT, check=False)
+        return done.stdout
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    jobs = [line.split() for line in done.stdout.splitlines()]
-    return next((fields[2] for fields in jobs if len(fields) >= 3 and fields[1] == unit), "")

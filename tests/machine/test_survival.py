@@ -66,6 +66,17 @@ def test_a_stop_cleans_up_after_a_daemon_that_cannot(pair: Pair, end: str) -> No
     assert difference(before, snapshot(machine.namespace.name)) == []
 
 
+@pytest.mark.parametrize("end", ["client", "server"])
+def test_a_stop_between_two_lives_leaves_nothing(pair: Pair, end: str) -> None:
+    machine, unit = (pair.client, CLIENT) if end == "client" else (pair.server, SERVER)
+    before = snapshot(machine.namespace.name)
+    pair.connect()
+    machine.run("sh", "-c", f"systemctl kill --kill-whom=main -sKILL {unit}; systemctl stop {unit}")
+    wait_for("all is undone", lambda: difference(before, snapshot(machine.namespace.name)) == [])
+    directory = machine.path("/run/mqvpn/client-home" if end == "client" else "/run/mqvpn/server")
+    wait_for("its runtime directory is gone", lambda: not directory.exists())
+
+
 def test_a_loop_that_stalls_is_killed_and_started_again(pair: Pair) -> None:
     override(pair.server, SERVER, f"WatchdogSec=2\nTimeoutAbortSec=1\nEnvironment=MQVPN_STALL={STALL[SERVER]}")
     pair.connect()

@@ -57,6 +57,19 @@ def test_who_stopped_it(
     assert unit.stops_for_good("a.service") is expected
 
 
+@pytest.mark.parametrize(("state", "expected"), [("failed", False), ("inactive", True)])
+def test_the_socket_unit_asks_how_its_service_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str, expected: bool
+) -> None:
+    systemctl = tmp_path / "systemctl"
+    systemctl.write_text(f'#!/bin/sh\n[ "$*" = "is-failed a.service" ] && echo {state}\n')
+    systemctl.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setenv("MQVPN_UNIT", "a.service")
+    assert not unit.starts_again("")
+    assert unit.stops_for_good("") is expected
+
+
 def test_a_systemctl_that_is_missing_is_no_trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert unit.pending_job("mqvpn-server.service") == ""
