@@ -28,7 +28,7 @@ from mqvpn.daemon.killswitch import KillSwitch
 from mqvpn.daemon.log import start_logging
 from mqvpn.daemon.methods import client_methods
 from mqvpn.daemon.passed import Passed
-from mqvpn.daemon.pump import Pump, gso_max_size
+from mqvpn.daemon.pump import Pump, gso_max_size, packets_of
 from mqvpn.daemon.qlog import Qlog
 from mqvpn.daemon.reload import Load, Reload
 from mqvpn.daemon.resolve import Unresolved, resolve
@@ -37,7 +37,6 @@ from mqvpn.daemon.stop import Stop
 from mqvpn.daemon.timerfd import clock
 from mqvpn.daemon.uplinks import Uplinks
 from mqvpn.dataplane.engine import Engine
-from mqvpn.dataplane.tun import Tun
 from mqvpn.multipath.configuration import quic_configuration
 from mqvpn.system import routing, tun
 from mqvpn.system.errors import OperationFailed
@@ -190,12 +189,10 @@ class Client:
         self._links_changed = asyncio.Event()
         self._mtu = 0
         self._tokens: dict[tuple[str, int], bytes] = {}
-        uso = bool(device.offloads & tun.Offload.USO4)
-        self.pump = Pump(self._engine, Tun(device.fd, uso=uso), device.fd, self._handle_event, self._failed)
+        self.pump = Pump(self._engine, packets_of(device), device.fd, self._handle_event, self._failed)
         self.uplinks = Uplinks(netlink, self.pump, tuple(path.interface for path in settings.paths), passed)
         self.dns = Dns(settings, device.name, stop)
         self.status = ClientStatus(settings, self._engine, self.pump, device.name, self.dns)
-        log.debug("%s: offloads %s", device.name, device.offloads)
 
     def watch(self, monitor: Monitor) -> None:
         """Follow what happens to our interfaces."""

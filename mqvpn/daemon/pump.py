@@ -13,15 +13,19 @@ from collections.abc import Callable
 from typing import Any
 
 from mqvpn.daemon.timerfd import Timer, clock
+from mqvpn.dataplane.crypto import library
 from mqvpn.dataplane.engine import OVERHEAD, Engine
 from mqvpn.dataplane.mover import Mover
 from mqvpn.dataplane.tun import Tun
 from mqvpn.dataplane.udp import Bursts, Sockets
+from mqvpn.system import tun as device
+from mqvpn.system.offloads import GRO, GSO, USO, without
 from mqvpn.tunnel.core import Tunnel
 
 log = logging.getLogger(__name__)
 
 ANY = ("::", 0)
+WITH = {True: "with", False: "without"}
 FOREVER = float("inf")
 
 
@@ -34,6 +38,14 @@ def gso_max_size(mtu: int) -> int:
     """The largest super packet whose segments all fit into one burst: a few more would cost a second sendmsg."""
     segments = BURST_BYTES // (mtu + OVERHEAD)
     return segments * (mtu - TCP_HEADERS) + KERNEL_HEADERS
+
+
+def packets_of(tun: device.Tun) -> Tun:
+    """How packets of this device are read and written; says in the log what is in use."""
+    log.debug("%s: %s", tun.name, tun.describe())
+    log.debug("packet protection by %s", library())
+    uso = bool(tun.offloads & device.Offload.USO4) and USO not in without()
+    return Tun(tun.fd, vnet_header=tun.vnet_header, uso=uso)
 
 
 class DeviceGone(Exception):
@@ -93,7 +105,10 @@ class Pump:
         self._timer.close()
 
     def add_socket(self, number: int, udp: socket.socket) -> None:
-        self.sockets.add(number, udp.fileno(), udp.family)
+        leave = without()
+        self.sockets.add(number, udp.fileno(), udp.family, GSO not in leave, GRO not in leave)
+        segment, gro = self.sockets.offloads()[number]
+        log.debug("socket %d: %s UDP_SEGMENT, %s UDP_GRO", number, WITH[segment], WITH[gro])
         self._fds[number] = udp.fileno()
         self._epoll.register(udp.fileno(), select.EPOLLIN)
         self._mover.watch(self._fds)

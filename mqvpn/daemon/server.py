@@ -30,7 +30,7 @@ from mqvpn.daemon.leases import Leases
 from mqvpn.daemon.log import start_logging
 from mqvpn.daemon.methods import server_methods
 from mqvpn.daemon.passed import ListenDiffers, Passed
-from mqvpn.daemon.pump import Pump, gso_max_size
+from mqvpn.daemon.pump import Pump, gso_max_size, packets_of
 from mqvpn.daemon.qlog import Qlog
 from mqvpn.daemon.reload import Load, Reload
 from mqvpn.daemon.serverstatus import ServerStatus
@@ -40,11 +40,10 @@ from mqvpn.daemon.stop import Stop
 from mqvpn.daemon.tcpcontrol import TcpControl
 from mqvpn.daemon.timerfd import clock
 from mqvpn.dataplane.engine import OVERHEAD, SPREAD_BYTES, Engine
-from mqvpn.dataplane.tun import Tun
 from mqvpn.multipath.configuration import quic_configuration
 from mqvpn.multipath.mtu import ETHERNET, udp_payload, unknown
 from mqvpn.multipath.path import Endpoint
-from mqvpn.system import nat, tun
+from mqvpn.system import nat
 from mqvpn.system.errors import OperationFailed
 from mqvpn.system.link import Interface, Netlink, TunLink
 from mqvpn.system.notify import Notifier
@@ -154,10 +153,8 @@ async def _serve(settings: ServerSettings, configuration: Any, load: Load) -> in
         up.callback(stop.unless_succeeded, host.restore)
         host.apply()
         engine = Engine(is_server=True)
-        packets = Tun(device.fd, uso=bool(device.offloads & tun.Offload.USO4))
-        log.debug("%s: offloads %s", device.name, device.offloads)
         on_event = leases.following(lambda event: told(status, event))
-        pump = Pump(engine, packets, device.fd, on_event, partial(failed, stop))
+        pump = Pump(engine, packets_of(device), device.fd, on_event, partial(failed, stop))
         up.callback(pump.close)
         status = ServerStatus(settings, engine, pump, device.name)
         tunnel = pump.tunnel = ServerTunnel(engine, options_of(settings, netlink), pool, configuration)
@@ -166,7 +163,6 @@ async def _serve(settings: ServerSettings, configuration: Any, load: Load) -> in
         pump.start()
         pools = " and ".join(map(str, _pools(settings)))
         log.info("serving UDP %s, clients get addresses from %s", settings.listen, pools, extra=event_of("serving"))
-        log.debug("socket offloads %s", pump.sockets.offloads())
         reload = Reload(settings, load, partial(apply, tunnel, status, netlink), LIVE, notifier)
         methods = server_methods(status, reload, Diagnosis(status, netlink))
         up.enter_context(Control(listener, methods))

@@ -1,4 +1,8 @@
 # The few names of OpenSSL's libcrypto (3.0 and later) that the data plane calls.
+cdef extern from "openssl/crypto.h" nogil:
+    int OPENSSL_VERSION
+    const char* OpenSSL_version(int part)
+
 cdef extern from "openssl/evp.h" nogil:
     ctypedef struct EVP_CIPHER_CTX:
         pass

@@ -11,7 +11,7 @@ class Mover:
     def watch(self, numbers: Iterable[int]) -> None:
         """The sockets to receive from, by their numbers."""
     def run(self, python_due: float) -> float:
-        """Move packets until the engine has events, the clock reaches python_due, it is quiet, or 4 ms have
+        """Move packets until the engine has events, the clock reaches python_due, it is quiet, or 10 ms have
         passed; returns the time of CLOCK_BOOTTIME, seconds."""
     def transmit(self, now: float) -> None:
         """Send what the engine may send now."""

@@ -32,8 +32,9 @@ class Bursts:
 class Sockets:
     """The UDP sockets, named 0 to 15. Descriptors stay the caller's."""
 
-    def add(self, socket: int, fd: int, family: int) -> None:
-        """Use a bound UDP socket under this name. OSError: the kernel cannot report local addresses."""
+    def add(self, socket: int, fd: int, family: int, gso: bool = True, gro: bool = True) -> None:
+        """Use a bound UDP socket under this name. OSError: the kernel cannot report local addresses.
+        gso, gro: whether to use UDP_SEGMENT and UDP_GRO where the kernel has them."""
     def remove(self, socket: int) -> None:
         """Forget the socket; bursts for it are dropped from now on."""
     def receive(self, socket: int, batch: Datagrams) -> int:

@@ -206,7 +206,7 @@ cdef class Sockets:
             self.parts[i].msg_hdr.msg_namelen = sizeof(self.destination)    # AF_INET looks at its part of it
             self.parts[i].msg_hdr.msg_control = self.control
 
-    def add(self, int socket, int fd, int family) -> None:
+    def add(self, int socket, int fd, int family, bint gso = True, bint gro = True) -> None:
         """Use a bound UDP socket under this name. OSError: the kernel cannot report local addresses."""
         cdef sockaddr_in6 bound
         cdef socklen_t size = sizeof(bound)
@@ -222,8 +222,8 @@ cdef class Sockets:
         entry.fd = fd
         entry.family = family
         entry.port = ntohs(bound.sin6_port)             # sin_port lies at the same place
-        entry.gro = set_option(fd, IPPROTO_UDP, UDP_GRO, 1)
-        entry.gso = set_option(fd, IPPROTO_UDP, UDP_SEGMENT, 0)     # 0: by message only
+        entry.gro = set_option(fd, IPPROTO_UDP, UDP_GRO, gro) and gro
+        entry.gso = gso and set_option(fd, IPPROTO_UDP, UDP_SEGMENT, 0)     # 0: by message only
 
     def remove(self, int socket) -> None:
         """Forget the socket; bursts for it are dropped from now on."""

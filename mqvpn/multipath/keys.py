@@ -6,11 +6,14 @@ the one after is derived here. One key phase serves all paths; header protection
 
 import hashlib
 import hmac
+import logging
 from dataclasses import dataclass
 from typing import Final
 
 from mqvpn.dataplane import engine
 from mqvpn.multipath.seam import CipherSuite
+
+log = logging.getLogger(__name__)
 
 IV_SIZE: Final = 12
 
@@ -93,6 +96,8 @@ class Keys:
     def install(self, is_send: bool, suite: int, secret: bytes) -> None:
         """Take the traffic secret that TLS gave for a direction."""
         direction = engine.SEND if is_send else engine.RECEIVE
+        if is_send:
+            log.debug("connection %d: packets are protected with %s", self._connection.id, CipherSuite(suite).name)
         self.is_aes = suite != CipherSuite.CHACHA20_POLY1305_SHA256
         self._directions[direction] = DirectionKeys(self._connection, direction, suite, secret)
 

@@ -5,6 +5,7 @@ checksums undone. The descriptor is the device: closing it removes the interface
 routes.
 """
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from enum import IntFlag
 
 from mqvpn.system.errors import OperationFailed, refused
+from mqvpn.system.offloads import TSO, USO, VNET_HDR, without
 
 IFF_TUN, IFF_NO_PI, IFF_VNET_HDR = 0x0001, 0x1000, 0x4000
 TUNSETIFF, TUNSETOFFLOAD, TUNSETVNETHDRSZ = 0x400454CA, 0x400454D0, 0x400454D8
@@ -39,11 +41,18 @@ ALL_OFFLOADS = TCP_OFFLOADS | Offload.USO4 | Offload.USO6
 
 @dataclass(frozen=True, slots=True)
 class Tun:
-    """An open TUN device; each packet is preceded by VNET_HEADER_SIZE bytes of virtio header."""
+    """An open TUN device; with vnet_header each packet is preceded by VNET_HEADER_SIZE bytes of virtio header."""
 
     fd: int
     name: str
     offloads: Offload
+    vnet_header: bool = True  # else packets come bare, each of the MTU at most
+
+    def describe(self) -> str:
+        """What is in use, for the log."""
+        if not self.vnet_header:
+            return "no virtio headers"
+        return f"virtio headers, {' '.join(str(one.name) for one in Offload if one in self.offloads) or 'no offloads'}"
 
 
 def open_tun(name: str) -> Tun:
@@ -58,8 +67,9 @@ def open_tun(name: str) -> Tun:
         raise OperationFailed(operation, "not a usable name", "take 1 to 15 letters, digits, '_', '.' or '-'")
     fd = _open_device(operation)
     try:
-        _attach(fd, name, operation)
-        return Tun(fd, name, _set_offloads(fd, operation))
+        if _attach(fd, name, operation):
+            return Tun(fd, name, _set_offloads(fd, operation))
+        return Tun(fd, name, Offload(0), vnet_header=False)
     except BaseException:
         os.close(fd)
         raise
@@ -90,30 +100,42 @@ def _open_device(operation: str) -> int:
         raise refused(f"{operation}: /dev/net/tun", error.errno or 0, hint) from error
 
 
-def _attach(fd: int, name: str, operation: str) -> None:
-    request = struct.pack("16sH22x", name.encode(), IFF_TUN | IFF_NO_PI | IFF_VNET_HDR)
-    try:
-        fcntl.ioctl(fd, TUNSETIFF, request)
-    except OSError as error:
-        if error.errno == errno.EBUSY:
-            hint = "another program holds this TUN: stop it, or set another TunName"
-        elif error.errno == errno.EINVAL:
-            hint = "an interface that is no (single-queue) TUN has this name: set another TunName"
-        else:
-            hint = ""
-        raise refused(operation, error.errno or 0, hint) from error
+def _attach(fd: int, name: str, operation: str) -> bool:
+    """Whether packets come with virtio headers, which some kernels do not know."""
+    headers = (0,) if VNET_HDR in without() else (IFF_VNET_HDR, 0)
+    for flag in headers:
+        try:
+            fcntl.ioctl(fd, TUNSETIFF, struct.pack("16sH22x", name.encode(), IFF_TUN | IFF_NO_PI | flag))
+            return bool(flag)
+        except OSError as error:
+            if error.errno != errno.EINVAL or flag == headers[-1]:
+                raise _refusal(operation, error) from error
+    return False
+
+
+def _refusal(operation: str, error: OSError) -> OperationFailed:
+    if error.errno == errno.EBUSY:
+        hint = "another program holds this TUN: stop it, or set another TunName"
+    elif error.errno == errno.EINVAL:
+        hint = "an interface that is no (single-queue) TUN has this name: set another TunName"
+    else:
+        hint = ""
+    return refused(operation, error.errno or 0, hint)
 
 
 def _set_offloads(fd: int, operation: str) -> Offload:
     """The offloads that the kernel accepted; UDP segmentation needs Linux 6.2."""
+    leave = without()
+    most = Offload(0) if TSO in leave else TCP_OFFLOADS if USO in leave else ALL_OFFLOADS
     try:
         fcntl.ioctl(fd, TUNSETVNETHDRSZ, struct.pack("i", VNET_HEADER_SIZE))
-        try:
-            fcntl.ioctl(fd, TUNSETOFFLOAD, int(ALL_OFFLOADS))
-            return ALL_OFFLOADS
-        except OSError:
-            fcntl.ioctl(fd, TUNSETOFFLOAD, int(TCP_OFFLOADS))
-            return TCP_OFFLOADS
+        for offloads in (ALL_OFFLOADS, TCP_OFFLOADS):
+            with contextlib.suppress(OSError):
+                if offloads in most:
+                    fcntl.ioctl(fd, TUNSETOFFLOAD, int(offloads))
+                    return offloads
+        fcntl.ioctl(fd, TUNSETOFFLOAD, 0)
+        return Offload(0)
     except OSError as error:
         raise refused(f"{operation}: offloads", error.errno or 0) from error
 

@@ -16,12 +16,13 @@ from tests.bench.clients import clients
 from tests.bench.dual import dual, environments
 from tests.bench.failure import failure
 from tests.bench.record import DIRECTORY, Record
-from tests.bench.single import cpu, latency, single, small
+from tests.bench.single import cpu, fallbacks, latency, single, small
 from tests.conftest import missing_for_netns
 from tests.lab.net import LabError
 
 SCENARIOS: dict[str, Callable[[Record], None]] = {
-    scenario.__name__: scenario for scenario in (single, small, latency, cpu, dual, failure, environments, clients)
+    scenario.__name__: scenario
+    for scenario in (single, small, latency, cpu, fallbacks, dual, failure, environments, clients)
 }
 CANNOT, INTERRUPTED = 77, 130
 ROUNDS, SECONDS = 5, 6.0

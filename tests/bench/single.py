@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mqvpn.system import offloads
 from tests.bench.measure import (
     WARM_UP,
     Measure,
@@ -14,7 +15,7 @@ from tests.bench.measure import (
     tcp_both,
 )
 from tests.bench.record import Record
-from tests.bench.ways import CEILING, RAW, TUNNEL, UNSHAPED, rival_plans
+from tests.bench.ways import CEILING, RAW, TUNNEL, UNSHAPED, Plan, rival_plans
 from tests.lab.links import Shape
 
 SMALL = 160  # bytes of UDP payload
@@ -30,6 +31,14 @@ def single(record: Record) -> None:
         cases[f"TCP {streams} down"] = tcp(record.seconds, streams, up=False)
     cases["TCP 4 both"] = tcp_both(record.seconds, 4)
     with open_ways(record, [RAW, CEILING, TUNNEL, *rival_plans()], UNSHAPED) as ways:
+        alternate(record, ways, cases)
+
+
+def fallbacks(record: Record) -> None:
+    """one TCP flow over one unshaped link, without one kernel offload after the other"""
+    plans = [TUNNEL, *(Plan(f"without {name}", "tunnel", without=name) for name in offloads.NAMES)]
+    cases = {f"TCP 1 {'up' if up else 'down'}": tcp(record.seconds, 1, up=up) for up in (True, False)}
+    with open_ways(record, plans, UNSHAPED) as ways:
         alternate(record, ways, cases)
 
 

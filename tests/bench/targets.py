@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-ORDER = ("single", "small", "latency", "cpu", "dual", "failure", "environments", "clients")
+ORDER = ("single", "small", "latency", "cpu", "fallbacks", "dual", "failure", "environments", "clients")
 
 
 class Results:

@@ -12,10 +12,12 @@ take none.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mqvpn.system import offloads
 from tests.bench import adapters
 from tests.lab.links import Shape, compiled
 from tests.lab.net import Namespace, Net, program, wait_for
@@ -63,6 +65,7 @@ class Plan:
     kind: str  # raw, ceiling, tunnel or the name of a rival
     links: tuple[int, ...] = ()
     multipath: Section = field(default_factory=dict)
+    without: str = ""  # an offload that our tunnel leaves aside
 
 
 RAW, CEILING, TUNNEL = Plan("raw", "raw"), Plan("ceiling", "ceiling"), Plan("tunnel", "tunnel")
@@ -96,11 +99,21 @@ def _addresses(plan: Plan, site: Site) -> Iterator[tuple[str, str]]:
     elif plan.kind == "tunnel":
         uplinks = [site.uplinks[n] for n in plan.links] or site.uplinks
         changes = {"Multipath": {**plan.multipath, "Path": uplinks}}
-        with tunnel(site, server={"Multipath": plan.multipath}, client=changes) as opened:
+        with leaving_aside(plan.without), tunnel(site, server={"Multipath": plan.multipath}, client=changes) as opened:
             yield INNER, opened.client_address
     else:
         with adapters.rival(site, plan.kind):
             yield adapters.SERVER, adapters.CLIENT
+
+
+@contextlib.contextmanager
+def leaving_aside(offload: str) -> Iterator[None]:
+    """Daemons started within do not use the offload, as on a kernel without it."""
+    os.environ[offloads.VARIABLE] = offload
+    try:
+        yield
+    finally:
+        del os.environ[offloads.VARIABLE]
 
 
 @contextlib.contextmanager

@@ -10,7 +10,8 @@ import struct
 import pytest
 
 from mqvpn.system.errors import OperationFailed
-from mqvpn.system.tun import TCP_OFFLOADS, VNET_HEADER_SIZE, open_tun
+from mqvpn.system.offloads import VARIABLE, without
+from mqvpn.system.tun import TCP_OFFLOADS, VNET_HEADER_SIZE, Offload, open_tun
 from tests.lab.net import Net
 from tests.system.inside import inside
 
@@ -44,6 +45,36 @@ def test_packets_come_with_a_virtio_header_and_reading_does_not_block(net: Net) 
         assert flags == 1  # VIRTIO_NET_HDR_F_NEEDS_CSUM: the checksum is left to us
 
     inside(client, run)
+
+
+@pytest.mark.netns
+@pytest.mark.parametrize(
+    ("names", "headers", "offloads"),
+    [
+        ("", True, TCP_OFFLOADS),
+        ("uso", True, TCP_OFFLOADS),
+        ("tso uso", True, Offload(0)),
+        ("vnet_hdr,gso", False, Offload(0)),
+    ],
+)
+def test_offloads_can_be_left_aside(
+    net: Net, monkeypatch: pytest.MonkeyPatch, names: str, headers: bool, offloads: Offload
+) -> None:
+    monkeypatch.setenv(VARIABLE, names)
+
+    def run() -> None:
+        tun = open_tun("tun0")
+        assert tun.vnet_header == headers
+        assert tun.offloads & TCP_OFFLOADS == offloads
+        assert bool(tun.offloads & Offload.USO4) <= (not names)
+
+    inside(net.namespace("client"), run)
+
+
+def test_an_unknown_offload_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "gso,lro")
+    with pytest.raises(OperationFailed, match=f"read {VARIABLE}.*lro; write some of vnet_hdr, tso, uso, gso, gro"):
+        without()
 
 
 @pytest.mark.netns

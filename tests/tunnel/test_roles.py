@@ -83,5 +83,7 @@ def test_redundant_without_spread_flows_is_told_once(
     told = [record.name for record in caplog.records if "redundant" in record.message]
     assert told == ([] if spread else ["mqvpn.tunnel.server", "mqvpn.tunnel.client", "mqvpn.tunnel.client"])
     first, other = shares(network, client)
-    assert min(first) >= 100
-    assert (min(other) >= 100) is spread
+    if spread:
+        assert min(*first, *other) >= 100
+    else:  # minrtt: each packet once, on whichever of the two equal paths
+        assert all(100 <= sum(both) < 150 for both in zip(first, other, strict=True))
