@@ -18,3 +18,8 @@ cdef struct inbound_t:                  # the packet in hand
 
 cdef bint read_ack(inbound_t* packet, uint64_t kind, const uint8_t* at, const uint8_t* end) noexcept nogil
 cdef void note_ack(inbound_t* packet, uint32_t size) noexcept nogil
+cdef uint32_t ack_frame(const conn_t* conn, const path_t* path, uint8_t* frame, double now) noexcept nogil
+cdef void ack_left(conn_t* conn, path_t* path) noexcept nogil
+
+cdef inline bint ack_due(const path_t* path, double now) noexcept nogil:
+    return path.ack_at != 0.0 and path.ack_at <= now

@@ -7,6 +7,7 @@ from libc.stdint cimport uint32_t
 from libc.string cimport memset
 from mqvpn.dataplane.ecn cimport CE, ECT_0, ECT_1, ecn_answers, ecn_share, ecn_validate
 from mqvpn.dataplane.events cimport event_error, event_slot, event_token, owner_t
+from mqvpn.dataplane.ranges cimport ranges_write_ack
 from mqvpn.dataplane.recovery cimport (
     recovery_acked, recovery_detect, recovery_marked, recovery_oldest_news, recovery_sample, recovery_timed)
 from mqvpn.dataplane.state cimport *
@@ -17,8 +18,9 @@ cdef enum:
     FRAME_ENCODING_ERROR = 0x07
     PROTOCOL_VIOLATION = 0x0a
     KEY_UPDATE_ERROR = 0x0e
+    ACK_EXPONENT = 3                    # our ack_delay_exponent: 8 microseconds
     ACK_EVERY = 2                       # ack-eliciting packets that make an ack due soon
-    ACK_BYTES = 2000                    # of them that make it due at once: less than two full packets
+    ACK_VOLUME = 2000                   # of them that make it due at once: less than two full packets
 
 cdef double ACK_DELAY = 0.020           # below the 25 ms that we let the peer assume
 cdef double ACK_SOON = 0.001
@@ -157,7 +159,7 @@ cdef void note_ack(inbound_t* packet, uint32_t size) noexcept nogil:
         return
     path.unacked += 1
     path.unacked_bytes += size
-    if packet.urgent or path.unacked_bytes > ACK_BYTES or packet.number != path.received.items[0].high or (
+    if packet.urgent or path.unacked_bytes > ACK_VOLUME or packet.number != path.received.items[0].high or (
             path.received.count > 1 and path.received.items[0].low == packet.number):
         path.ack_at = packet.now
     else:
@@ -165,3 +167,17 @@ cdef void note_ack(inbound_t* packet, uint32_t size) noexcept nogil:
         if path.ack_at == 0.0 or at < path.ack_at:
             path.ack_at = at
     conn_ready(packet.core, packet.conn)
+
+
+cdef uint32_t ack_frame(const conn_t* conn, const path_t* path, uint8_t* frame, double now) noexcept nogil:
+    """Write what the path owes, at most ACK_BYTES; its length, 0 with nothing to say."""
+    cdef uint64_t delay = <uint64_t>((now - path.newest_at) * 1e6) >> ACK_EXPONENT
+    return ranges_write_ack(&path.received, frame, path.id, delay, conn.multipath, path.ecn.received)
+
+
+cdef void ack_left(conn_t* conn, path_t* path) noexcept nogil:
+    """The frame is on its way."""
+    path.ack_at = 0.0
+    path.unacked = path.unacked_bytes = 0
+    if conn.send_generation >= path.generation > conn.acked_generation:
+        conn.acked_generation = path.generation

@@ -4,6 +4,9 @@ from mqvpn.dataplane.recovery cimport sent_kind
 from mqvpn.dataplane.state cimport conn_t, core_t, path_t
 from mqvpn.dataplane.udp cimport burst_t
 
+cdef enum:
+    RIDER = 400                     # bytes: an IP packet up to this size takes along the ack that its path owes
+
 cdef struct output_t:               # where bursts go in this turn
     core_t* core
     burst_t* items

@@ -7,6 +7,7 @@ A burst is what one sendmsg with UDP_SEGMENT takes: packets of equal size for on
 protection is put on the whole burst when it is closed (section 5.4).
 """
 from libc.string cimport memcpy, memset
+from mqvpn.dataplane.acks cimport ack_due, ack_frame, ack_left
 from mqvpn.dataplane.congestion cimport pacing_allows, pacing_sent
 from mqvpn.dataplane.crypto cimport SAMPLE, TAG, header_masks, seal
 from mqvpn.dataplane.ecn cimport ecn_mark
@@ -14,6 +15,7 @@ from mqvpn.dataplane.events cimport event_refused
 from mqvpn.dataplane.flow cimport FLOW_QUANTUM, flow_t, queue_head, queue_pop, queue_sent
 from mqvpn.dataplane.headers cimport store16, store32
 from mqvpn.dataplane.packet cimport packet_t
+from mqvpn.dataplane.ranges cimport ACK_BYTES
 from mqvpn.dataplane.recovery cimport ACK_ONLY, BULK, recovery_pto, recovery_sent, sent_kind
 from mqvpn.dataplane.reinject cimport kept_add, kept_note, kept_reserve, kept_t, reinject_next
 from mqvpn.dataplane.resequence cimport SPREAD_BYTES, SPREAD_CONTEXT
@@ -210,6 +212,14 @@ cdef void send_copies(output_t* out, conn_t* conn, const path_t* path, choice_t*
             choice.room[slot] -= size
 
 
+cdef inline void segment_left(conn_t* conn, flow_t* flow, packet_t* packet, uint32_t length, double now) noexcept nogil:
+    conn.ip_sent += 1
+    conn.ip_sent_bytes += length
+    queue_sent(&conn.queue, flow, length, now)
+    if segment_done(packet):
+        queue_pop(&conn.queue, flow)
+
+
 cdef int send_flow(output_t* out, conn_t* conn, flow_t* flow, int slot, choice_t* choice, uint32_t mtu,
                    double target) noexcept nogil:
     """Segments of one flow on one path until its turn, its packets or the room end. -1: no slot is left."""
@@ -218,8 +228,10 @@ cdef int send_flow(output_t* out, conn_t* conn, flow_t* flow, int slot, choice_t
     cdef uint32_t header = header_length(path), length, size
     cdef uint32_t prefix = conn.prefix_length + (SPREAD_BYTES if flow.spread or conn.several else 0)
     cdef bint keeps = conn.several and conn.reinjection
+    cdef uint32_t rider
     cdef uint64_t kept = 0
     cdef packet_t* packet
+    cdef uint8_t frame[ACK_BYTES]
     cdef uint8_t* q
     while room[0] > 0 and conn.queue.first == flow:
         if not pacing_allows(&path.sent.cc, out.now):
@@ -232,30 +244,30 @@ cdef int send_flow(output_t* out, conn_t* conn, flow_t* flow, int slot, choice_t
         if length > mtu:
             refuse(out, conn, flow, packet, mtu)
             continue
-        size = header + prefix + length + TAG
+        rider = ack_frame(conn, path, frame, out.now) if length <= RIDER and ack_due(path, out.now) else 0
+        size = header + rider + prefix + length + TAG
         if <int64_t>size > room[0]:
             room[0] = 0
             return 0
         q = place(out, conn, path, size)
         if q == NULL:
             return -1
-        write_prefix(out, conn, flow, q + header)
-        segment_write(packet, q + header + prefix)
+        memcpy(q + header, frame, rider)
+        q += header + rider
+        write_prefix(out, conn, flow, q)
+        segment_write(packet, q + prefix)
         if keeps:
-            kept = kept_add(out.core, conn, q + header, prefix + length,
-                            packet.next == NULL and segment_done(packet), out.now)
+            kept = kept_add(out.core, conn, q, prefix + length, packet.next == NULL and segment_done(packet), out.now)
         if conn.scheduler == REDUNDANT and conn.several:
-            send_copies(out, conn, path, choice, q + header, prefix + length, kept)
-        if not commit(out, conn, path, q, prefix + length, BULK, 0):
+            send_copies(out, conn, path, choice, q, prefix + length, kept)
+        if not commit(out, conn, path, q - header - rider, rider + prefix + length, BULK, 0):
             room[0] = 0
             return 0
+        if rider:
+            ack_left(conn, path)
         kept_note(path, kept)
         room[0] -= size
-        conn.ip_sent += 1
-        conn.ip_sent_bytes += length
-        queue_sent(&conn.queue, flow, length, out.now)
-        if segment_done(packet):
-            queue_pop(&conn.queue, flow)
+        segment_left(conn, flow, packet, length, out.now)
     return 0
 
 

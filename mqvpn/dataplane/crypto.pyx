@@ -12,6 +12,7 @@ AES_128_GCM = 1
 AES_256_GCM = 2
 CHACHA20_POLY1305 = 3
 
+
 def library() -> str:
     """Which OpenSSL protects packets, as it names itself."""
     return OpenSSL_version(OPENSSL_VERSION).decode()

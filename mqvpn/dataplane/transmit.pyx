@@ -1,17 +1,18 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""The way out. In order of precedence: PATH_ACKs, control frames, probes, IP packets (burst.pyx)."""
+"""The way out. In order of precedence: PATH_ACKs, control frames, probes, IP packets (burst.pyx).
+
+Only where the next IP packet is small does the ack of its path wait for it, to ride along.
+"""
 from libc.stdlib cimport free
-from mqvpn.dataplane.burst cimport close_burst, may_send, send_packets, write_frames
+from mqvpn.dataplane.acks cimport ack_due, ack_frame, ack_left
+from mqvpn.dataplane.burst cimport RIDER, close_burst, may_send, send_packets, write_frames
 from mqvpn.dataplane.events cimport event_limits
 from mqvpn.dataplane.inner cimport packets_hand_over
-from mqvpn.dataplane.ranges cimport ACK_BYTES, ranges_write_ack
+from mqvpn.dataplane.ranges cimport ACK_BYTES
 from mqvpn.dataplane.recovery cimport ACK_ONLY, CONTROL_ONLY, MTU_PROBE, sent_kind
 from mqvpn.dataplane.schedule cimport control_path
 from mqvpn.dataplane.state cimport *
 from mqvpn.dataplane.table cimport control_turn, path_find
-
-cdef enum:
-    ACK_EXPONENT = 3                # our ack_delay_exponent: 8 microseconds
 
 # RFC 8289, section 4.3, gives 5 ms for links of constant rate; acks and bursts of outer paths come in steps of more.
 cdef double TARGET = 0.015
@@ -22,17 +23,23 @@ PING[0] = 1                         # PING and three PADDING frames
 
 # Acknowledgements.
 
-cdef bint send_acks(output_t* out, conn_t* conn) noexcept nogil:
-    """One PATH_ACK for each path that owes one, on its own path while that works, else on the best other."""
+cdef inline bint may_ride(const conn_t* conn, const path_t* path) noexcept nogil:
+    """The next IP packet is so small that the path's ack can go with it."""
+    return (conn.queue.first != NULL and conn.queue.first.head.length <= RIDER and path.usable
+            and conn.quarter_stream >= 0 and not conn.capsules)
+
+
+cdef bint send_acks(output_t* out, conn_t* conn, bint wait) noexcept nogil:
+    """One PATH_ACK for each path that owes one, on its own path while that works, else on the best other. wait: not
+    those that may ride with a small IP packet, which is about to be sent."""
     cdef uint8_t frame[ACK_BYTES]
     cdef uint32_t length
-    cdef uint64_t delay
     cdef path_t* path
     cdef path_t* carrier
     cdef int i
     for i in range(PATHS):
         path = conn.paths[i]
-        if path == NULL or path.ack_at == 0.0 or path.ack_at > out.now:
+        if path == NULL or not ack_due(path, out.now) or (wait and may_ride(conn, path)):
             continue
         carrier = path
         if not path.opened or path.abandoned or path.suspect:
@@ -40,14 +47,10 @@ cdef bint send_acks(output_t* out, conn_t* conn) noexcept nogil:
         if carrier == NULL or not may_send(conn, carrier, 100):
             path.ack_at = 0.0
             continue
-        delay = <uint64_t>((out.now - path.newest_at) * 1e6) >> ACK_EXPONENT
-        length = ranges_write_ack(&path.received, frame, path.id, delay, conn.multipath, path.ecn.received)
+        length = ack_frame(conn, path, frame, out.now)
         if length and not write_frames(out, conn, carrier, frame, length, 0, ACK_ONLY, 0):
             return False
-        path.ack_at = 0.0
-        path.unacked = path.unacked_bytes = 0
-        if conn.send_generation >= path.generation > conn.acked_generation:
-            conn.acked_generation = path.generation
+        ack_left(conn, path)
     return True
 
 
@@ -149,12 +152,13 @@ cdef bint serve(output_t* out, conn_t* conn) noexcept nogil:
     for i in range(PATHS):
         if conn.paths[i] != NULL:
             conn.paths[i].burst = NULL
-    done = (conn.closed or send_acks(out, conn)) and send_control(out, conn)
+    done = (conn.closed or send_acks(out, conn, True)) and send_control(out, conn)
     if done and not conn.closed:
         event_limits(out.core, conn)
         if conn.capsules:
             packets_hand_over(out.core, conn, TARGET, out.now)
         done = send_probes(out, conn) and (conn.quarter_stream < 0 or conn.capsules or send_packets(out, conn, TARGET))
+        done = done and send_acks(out, conn, False)
     for i in range(PATHS):
         if conn.paths[i] != NULL:
             close_burst(conn, conn.paths[i])

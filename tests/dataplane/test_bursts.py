@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import pytest
 
-from tests.dataplane.pair import Link, Pair, packets
+from tests.dataplane.pair import CLIENT_ADDRESS, SERVER_ADDRESS, Link, Pair, packets, udp_packet
 
 MEGABIT = 125_000
 
@@ -111,3 +111,41 @@ def test_the_second_small_packet_makes_an_ack_due_soon() -> None:
     sent = pair.client.conn.path(0).acked
     pair.run(0.0125)
     assert pair.client.conn.path(0).acked == sent + 2
+
+
+def test_an_ack_rides_with_a_small_packet() -> None:
+    """An inner TCP flow's ACK and the outer one: one packet, not two."""
+    pair = Pair([Link(delay=0.005)])
+    answer = [udp_packet(SERVER_ADDRESS, CLIENT_ADDRESS, bytes(24))]
+    acked, sent = pair.client.conn.path(0).acked, pair.server.conn.path(0).tx_packets
+    pair.client.push(packets(2, 1300), pair.now)
+    pair.carry(pair.client)
+    pair.jump(pair.now + 0.005)
+    pair.server.push(answer, pair.now)
+    pair.carry(pair.server)
+    assert pair.server.conn.path(0).tx_packets == sent + 1
+    pair.run(0.006)
+    assert pair.client.received[-1:] == answer
+    assert pair.client.conn.path(0).acked == acked + 2
+
+
+def test_an_ack_does_not_wait_for_a_small_packet_that_cannot_leave() -> None:
+    pair = Pair([Link(delay=0.005), Link(delay=0.001)], scheduler="minrtt")
+    acked = pair.client.conn.path(0).acked
+    pair.client.conn.set_path(1, usable=False)
+    pair.client.push(packets(2, 1300), pair.now)
+    pair.carry(pair.client)
+    pair.jump(pair.now + 0.005)
+    pair.server.push([udp_packet(SERVER_ADDRESS, CLIENT_ADDRESS, bytes(24))], pair.now)  # leaves on the other path
+    pair.run(0.006)
+    assert pair.client.conn.path(0).acked == acked + 2
+
+
+def test_no_ack_rides_with_a_full_packet() -> None:
+    pair = Pair([Link(delay=0.005)])
+    for _ in range(2):
+        pair.client.push(packets(2, 1300), pair.now)
+        pair.server.push([udp_packet(SERVER_ADDRESS, CLIENT_ADDRESS, bytes(1340 - 28))], pair.now)
+        pair.run(0.05)
+    assert len(pair.client.received[-1]) == 1340
+    assert pair.client.conn.path(0).in_flight == 0
