@@ -282,7 +282,7 @@ cdef bint send_again(output_t* out, conn_t* conn, choice_t* choice, bint sparse,
         path = conn.paths[i]
         while path != NULL and path.again_end and most > 0:
             record = reinject_next(conn, path, sparse, out.now)
-            slot = lowest_rtt(conn, choice)
+            slot = earliest(conn, choice)
             if record == NULL or choice.failing or slot == ANY:
                 break
             size = header_length(conn.paths[slot]) + record.length + TAG

@@ -10,7 +10,7 @@ differ (a flowlet gap), when its path is no longer fit, or when another path wou
 
 Backup paths are used only when no primary works, suspect ones only when nothing else is there.
 """
-from libc.stdint cimport uint16_t, uint32_t
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from mqvpn.dataplane.congestion cimport congestion_capacity, congestion_unexplored, pacing_room
 from mqvpn.dataplane.headers cimport PROTOCOL_UDP
 from mqvpn.dataplane.state cimport ANY, LANES, PATHS, REDUNDANT, WLB, WLB_UDP_PIN, conn_t, path_t
@@ -21,7 +21,7 @@ cdef double STAY = 0.3              # a flow that cannot pause is looked at agai
 cdef double BETTER = 1.5            # how much more another path must give before such a flow moves
 cdef double FLOWLET = 0.010         # shortest pause that counts as a gap
 cdef double WHOLE = 0.02             # share of all paths' capacity that makes a flow count as a whole one
-cdef double PATIENCE = 0.003        # a packet that waited so long for its own path takes another
+cdef double PATIENCE = 0.003        # a packet that waited so long for its own path, or a better one, takes another
 cdef double PAUSE = 1.0             # that ends a spread flow: nothing of it is on the way any more
 cdef double FOREVER = 1e30
 
@@ -57,6 +57,7 @@ cdef void choices_make(conn_t* conn, choice_t* choice, double now) noexcept nogi
             choice.count += 1
             choice.room[i] = path_room(conn.paths[i], now)
     choice.failing = best == 2
+    conn.decide_at = 0.0
     conn.several = conn.spread and usable > 1
 
 
@@ -75,6 +76,48 @@ cdef int lowest_rtt(conn_t* conn, const choice_t* choice) noexcept nogil:
                 best == ANY or rtt_of(conn.paths[choice.slots[k]]) < rtt_of(conn.paths[best])):
             best = choice.slots[k]
     return best
+
+
+cdef inline double delay_of(const path_t* path) noexcept nogil:
+    """Seconds until a packet that leaves now is there: behind all in flight, which the last RTT may not show yet."""
+    cdef double least = path.sent.min_rtt if path.sent.min_rtt > 0.0 else rtt_of(path)
+    cdef double capacity = capacity_of(path)
+    cdef double queued = path.sent.in_flight / capacity if capacity > 0.0 else 0.0
+    return (queued if queued > least else least) - least / 2
+
+
+cdef inline double wait_of(const path_t* path, uint64_t waiting, double now) noexcept nogil:
+    """Seconds until a path without room has taken all that waits."""
+    cdef double excess = <double>path.sent.in_flight + waiting + path.mtu - path.sent.cc.cwnd, pace
+    cdef double capacity = capacity_of(path)
+    pace = path.sent.cc.pace - now + waiting / path.sent.cc.rate if path.sent.cc.rate != 0.0 else 0.0
+    excess = excess / capacity if excess > 0.0 and capacity > 0.0 else 0.0
+    return excess if excess > pace else pace
+
+
+cdef int earliest(conn_t* conn, const choice_t* choice) noexcept nogil:
+    """The path with room over which a packet would arrive first."""
+    cdef double delay, least = FOREVER
+    cdef int k, best = ANY
+    for k in range(choice.count):
+        if choice.room[choice.slots[k]] > 0:
+            delay = delay_of(conn.paths[choice.slots[k]])
+            if delay < least:
+                best, least = choice.slots[k], delay
+    return best
+
+
+cdef bint worth_waiting(conn_t* conn, const flow_t* flow, const choice_t* choice, int slot, double now) noexcept nogil:
+    """Whether all that waits of the flow would be there sooner over a path that has no room yet than the next packet
+    over this one, which has (as ECF decides: Lim et al., CoNEXT 2017)."""
+    cdef double delay = delay_of(conn.paths[slot])
+    cdef const path_t* path
+    cdef int k
+    for k in range(choice.count):
+        path = conn.paths[choice.slots[k]]
+        if choice.room[choice.slots[k]] <= 0 and delay_of(path) + wait_of(path, flow.bytes, now) < delay:
+            return True
+    return False
 
 
 cdef inline double weight_of(const conn_t* conn, const flow_t* flow) noexcept nogil:
@@ -172,16 +215,22 @@ cdef inline bint among(const choice_t* choice, int slot) noexcept nogil:
 
 
 cdef int spread(conn_t* conn, flow_t* flow, const choice_t* choice, double now) noexcept nogil:
-    """A flow that waits although another path has room uses several at once, where the peer puts it back in order."""
+    """A flow that waits although another path has room uses several at once, where the peer puts it back in order: each
+    packet the one over which it arrives first. A flow that goes on waiting needs them all."""
+    cdef int slot
+    cdef bint late = now >= flow.head.arrived + PATIENCE
     if not conn.spread:
         return ANY
-    if not flow.spread and now - flow.head.arrived > PATIENCE and lowest_rtt(conn, choice) != ANY:
+    slot = earliest(conn, choice)
+    if not flow.spread and late and slot != ANY:
         begin_spread(conn, flow, choice, now)
+    if not late and slot != ANY and (conn.decide_at == 0.0 or flow.head.arrived + PATIENCE < conn.decide_at):
+        conn.decide_at = flow.head.arrived + PATIENCE
     if not flow.spread:
         return ANY
     if now < flow.settled and among(choice, flow.slot):
         return flow.slot if choice.room[flow.slot] > 0 else ANY
-    return lowest_rtt(conn, choice)
+    return slot if slot != ANY and (late or not worth_waiting(conn, flow, choice, slot, now)) else ANY
 
 
 cdef int choose_wlb(conn_t* conn, flow_t* flow, choice_t* choice, double now) noexcept nogil:
@@ -232,7 +281,7 @@ cdef int choose(conn_t* conn, flow_t* flow, choice_t* choice, double now) noexce
         flow.spread = False             # nothing of it is on the way any more
         flow.slot = ANY
     if conn.scheduler == REDUNDANT and conn.several:
-        return lowest_rtt(conn, choice)
+        return earliest(conn, choice)
     if conn.scheduler == WLB or conn.scheduler == WLB_UDP_PIN:
         return choose_wlb(conn, flow, choice, now)
     return choose_minrtt(conn, flow, choice, now)

@@ -182,6 +182,7 @@ cdef struct conn_t:
     double capacity                 # of the paths in use together, bytes per second
     bint spread                     # both ends put spread flows back in order
     bint reinjection                # what is in flight on a path that fails goes out again on another
+    double decide_at                # when a flow stops waiting for a better path; 0.0: none does
     uint16_t next_flow              # counts the flows that were spread, in steps of LANES
     double spread_at[LANES]         # when the flow whose number leads to this lane last sent
     uint32_t sequence               # of the next packet of the flows that are not spread

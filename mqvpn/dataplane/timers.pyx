@@ -77,6 +77,8 @@ cdef double conn_deadline(conn_t* conn, double now) noexcept nogil:
         if (conn.queue.first != NULL or conn.again) and path.usable and path.sent.cc.pace > now:
             sooner(&deadline, path.sent.cc.pace)
     sooner(&deadline, spread_deadline(conn))
+    if conn.queue.first != NULL:
+        sooner(&deadline, conn.decide_at)
     return deadline
 
 

@@ -128,7 +128,7 @@ def test_a_single_path_carries_no_numbers() -> None:
 
 def test_a_large_flight_is_kept_whole() -> None:
     """The history grows with what is in flight: every packet of a path that dies under load arrives."""
-    pair = reinjecting([Link(delay=0.050, rate=40_000_000, queue=1 << 22), Link(delay=0.060, rate=40_000_000)])
+    pair = reinjecting([Link(delay=delay, rate=40_000_000, queue=1 << 22) for delay in (0.050, 0.060)])
     feed(pair, 20_000_000, 2.0, flows=20)
     pair.links[0].down = True
     feed(pair, 2_000_000, 1.0, flows=20)

@@ -133,6 +133,36 @@ def test_wlb_adapts_to_a_changed_rate_within_two_seconds(cc: str, change: float)
     assert goodput(pair, 2, 12_000_000, flows=8) > 0.8 * possible
 
 
+# Flows that are spread
+
+
+@pytest.mark.parametrize("scheduler", ["wlb", "minrtt"])
+def test_a_spread_flow_that_fits_the_fast_path_uses_it_alone(scheduler: str) -> None:
+    """Bursts that make the fast path pause are there sooner over it than over the slow one."""
+    pair = spread_pair([Link(delay=0.010, rate=6_250_000), Link(delay=0.040, rate=2_500_000)], scheduler)
+    feed(pair, 12_000_000, 1)
+    feed(pair, 3_000_000, 1)  # what had piled up is past; the flow never paused, so it is spread
+    before = carried(pair)
+    for _ in range(200):
+        pair.client.push(packets(15, 1200), pair.now)
+        pair.run(0.005)
+    grown = [now - was for now, was in zip(carried(pair), before, strict=True)]
+    assert grown[0] > 2900
+    assert grown[1] < 60
+
+
+def test_a_flow_does_not_wait_long_for_a_path_that_died() -> None:
+    pair = spread_pair([Link(delay=0.010, rate=6_250_000), Link(delay=0.040, rate=2_500_000)])
+    feed(pair, 12_000_000, 1)
+    feed(pair, 3_000_000, 1)
+    pair.links[0].down = True
+    before = pair.client.conn.path(1).tx_packets
+    for _ in range(10):
+        pair.client.push(packets(60, 1200), pair.now)
+        pair.run(0.004)
+    assert pair.client.conn.path(1).tx_packets > before + 60
+
+
 # Numbers
 
 
