@@ -76,7 +76,7 @@ cdef class Mover:
             if now >= python_due or now - start > SLICE:
                 return now
             if not busy and not self.wait(now, python_due):
-                return now
+                return clock()
 
     def transmit(self, double now):
         cdef int rounds = 0
