@@ -10,7 +10,7 @@ from mqvpn.config.file import read_ini
 from mqvpn.config.load import load
 from mqvpn.config.table import CLIENT
 
-HEAD = "# mqvpn client {name}, made by mqvpn-setup. After a change: systemctl restart mqvpn-client@{name}\n\n"
+HEAD = "# mqvpn client {name}, made by mqvpn-setup. After a change: systemctl reload mqvpn-client@{name}\n\n"
 
 
 def make_client(name: str, text: str, source: str, given: Mapping[str, str | list[str]], directory: Path) -> None:
