@@ -40,6 +40,7 @@ class JournalHandler(logging.Handler):
 
     def __init__(self, fields: Mapping[str, str], path: str = SOCKET) -> None:
         super().__init__()
+        self.setFormatter(logging.Formatter("%(message)s"))  # else logging.basicConfig() would set its own
         self._fields = dict(fields)
         self._path = path
         self._line = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)

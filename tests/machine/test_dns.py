@@ -26,7 +26,7 @@ from ipaddress import ip_address
 from mqvpn.config.client import ClientSettings
 from mqvpn.config.values import HostPort
 from mqvpn.daemon.dns import Dns
-from mqvpn.daemon.log import log_to_stderr
+from mqvpn.daemon.log import start_logging
 
 async def main():
     stop = asyncio.Event()
@@ -37,7 +37,7 @@ async def main():
         dns.tunnel_up(lambda: print("ready", flush=True))
         await stop.wait()
 
-log_to_stderr("info")
+start_logging("info", "home")
 asyncio.run(main())
 """
 
@@ -135,7 +135,7 @@ def test_without_the_polkit_rule_the_start_fails_and_says_why(client: Machine) -
     client.run("rm", "/usr/share/polkit-1/rules.d/50-mqvpn.rules")
     client.run("systemctl", "restart", "polkit")
     start(client)
-    assert re.search(r"ERROR SetLinkDNS of systemd-resolved: .*authentication.*; install polkitd", log(client))
+    assert re.search(r"SetLinkDNS of systemd-resolved: .*authentication.*; install polkitd", log(client))
 
 
 def without_resolved(machine: Machine) -> None:

@@ -15,7 +15,7 @@ def test_events_are_found_by_their_fields_and_explained(pair: Pair) -> None:
     wait_for("two paths", lambda: len(pair.client.journal("MQVPN_EVENT=path-up")) >= 2)
     (joined, *_) = pair.server.journal("MQVPN_EVENT=client-connected")
     assert joined["MQVPN_INSTANCE"] == "server"
-    assert joined["PRIORITY"] == "6"
+    assert (joined["PRIORITY"], joined["MESSAGE"]) == ("6", "client 0 (shared key) connected")
     pair.client.namespace.ip("link", "set", "up1", "down")
     try:
         wait_for("a path is down", lambda: pair.client.journal("MQVPN_EVENT=path-down", "MQVPN_PATH=up1"))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab.machine import Machine
-from tests.lab.net import LabError
+from tests.lab.net import LabError, wait_for
 from tests.machine.test_survival import override
 from tests.machine.tunnel import CLIENT, CLIENT_CONF, CLIENT_SECTIONS, KEY, SERVER, SERVER_CONF, Pair, configure
 
@@ -58,7 +58,8 @@ def test_members_of_mqvpn_admin_start_and_stop_tunnels_and_nothing_else(pair: Pa
         as_user(pair.client, "bob", "mqvpnctl", "reload", "home")
     with pytest.raises(LabError, match=DENIED):
         as_user(pair.client, "ada", "systemctl", "--no-ask-password", "stop", "systemd-journald")
-    assert "Connected to" in as_user(pair.client, "bob", "systemctl", "status", "--no-pager", CLIENT)
+    status = ("systemctl", "status", "--no-pager", CLIENT)
+    wait_for("a status for everybody", lambda: "Connected to" in as_user(pair.client, "bob", *status))
     as_user(pair.client, "ada", "systemctl", "--no-ask-password", "stop", CLIENT)
 
 
