@@ -39,7 +39,8 @@ def pair(machines: Pair) -> Iterator[Pair]:
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Show with a failed test what both services logged."""
     report = yield
-    found = getattr(item, "funcargs", {}).get("pair")
+    arguments = getattr(item, "funcargs", {})
+    found = arguments.get("pair") or arguments.get("site")
     if report.failed and found is not None:
         for machine, unit in ((found.client, CLIENT), (found.server, SERVER)):
             report.sections.append((unit, machine.run("journalctl", "-n60", "-ocat", "-u", unit, check=False)))
