@@ -53,7 +53,7 @@ class Verb:
     run: Callable[[argparse.Namespace, int | None], Result]
     needs_instance: bool = False
     watch: bool = False
-    takes_instance: bool = True
+    asks: bool = True  # a daemon, which must run
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -88,11 +88,10 @@ def build_parser() -> argparse.ArgumentParser:
     for name, verb in VERBS.items():
         one = verbs.add_parser(name, help=verb.help, description=verb.help, epilog=STATUSES, allow_abbrev=False)
         number = None if verb.needs_instance else "?"
-        if verb.takes_instance:
-            one.add_argument("instance", metavar="INSTANCE", nargs=number, help="server, or a client's NAME")
+        one.add_argument("instance", metavar="INSTANCE", nargs=number, help="server, or a client's NAME")
         if not verb.needs_instance:
             one.add_argument("--json", action="store_true", help="print one JSON object")
-        if not verb.needs_instance and verb.takes_instance:
+        if not verb.needs_instance and verb.asks:
             one.add_argument("--socket", metavar="PATH", help="ask the daemon with this control socket")
         if verb.watch:
             one.add_argument("--watch", action="store_true", help="look again every second, until interrupted")
@@ -196,7 +195,7 @@ def _unblock(arguments: argparse.Namespace, width: int | None) -> Result:
     from mqvpn.system.errors import OperationFailed
 
     try:
-        lifted = unblock()
+        lifted = unblock(arguments.instance)
     except OperationFailed as error:
         return Result(problems=[str(error)], status=EX_NOPERM if os.geteuid() else EX_FAILED)
     clients = [instance for instance in instances.running(None) if not instance.is_server]
@@ -284,7 +283,7 @@ VERBS = {
     "up": Verb("Start an instance (systemctl start).", _up, needs_instance=True),
     "down": Verb("Stop an instance (systemctl stop).", _down, needs_instance=True),
     "diagnose": Verb("What is wrong, in words; also of an instance that does not run. Takes some seconds.", _diagnose),
-    "unblock": Verb("Lift what a client's kill switch blocks, after it failed.", _unblock, takes_instance=False),
+    "unblock": Verb("Lift what a client's kill switch blocks, after it failed.", _unblock, asks=False),
     "version": Verb("The versions of mqvpnctl and of the daemons.", _version),
 }
 

@@ -52,7 +52,7 @@ def _clean_up_client(settings: ClientSettings) -> None:
             log.error("the former DNS is not back: %s", answer.error)
     # Only the user's stop lifts the kill switch: after a failure for good it stays, until `mqvpnctl unblock`.
     if settings.kill_switch and unit.stops_for_good(unit.name()):
-        block.lift(settings.tun_name)
+        block.lift(settings.name)
 
 
 def sysctl_record() -> Path | None:

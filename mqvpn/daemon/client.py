@@ -90,7 +90,7 @@ async def _serve(settings: ClientSettings, load: Load) -> int:
         listener = up.enter_context(control_listener(settings, passed.control()))
         qlog = up.enter_context(Qlog(settings.qlog_dir))
         netlink = up.enter_context(Netlink())
-        switch = KillSwitch(settings.tun_name, wanted=settings.kill_switch, lan=settings.allow_lan)
+        switch = KillSwitch(settings.name, settings.tun_name, wanted=settings.kill_switch, lan=settings.allow_lan)
         up.callback(lambda: switch.close(lift=stop.wished and stop.status == 0 and not stop.succeeded))
         switch.engage()
         device = passed.tun(settings.tun_name)

@@ -8,7 +8,7 @@ import asyncio
 import logging
 from ipaddress import IPv4Address, IPv6Address
 
-from mqvpn.system import block
+from mqvpn.system import block, nft, unit
 from mqvpn.system.block import Block
 from mqvpn.system.errors import OperationFailed
 from mqvpn.system.nftwatch import TableWatch
@@ -23,7 +23,8 @@ PAUSE = 1.0  # seconds
 class KillSwitch:
     """Does nothing but lift what a predecessor left if it is not `wanted`."""
 
-    def __init__(self, tun: str, *, wanted: bool, lan: bool) -> None:
+    def __init__(self, name: str, tun: str, *, wanted: bool, lan: bool) -> None:
+        self._name = name
         self._tun = tun
         self._lan = lan
         self._wanted = wanted
@@ -34,12 +35,12 @@ class KillSwitch:
     def engage(self) -> None:
         """From here on nothing leaves but by the tunnel. Raises OperationFailed: then nothing may be sent at all."""
         if self._wanted:
-            self._watch = TableWatch(block.table_of(self._tun))
+            self._watch = TableWatch(block.table_of(self._name))
             asyncio.get_running_loop().add_reader(self._watch.fileno(), self._firewall_changed)
             self._apply()
             log.info("kill switch: traffic outside the tunnel is blocked")
-        elif _stands(self._tun):
-            block.lift(self._tun)
+        elif _stands(self._name):
+            block.lift(self._name)
             log.info("kill switch: not asked for any more, so the block of an earlier run is lifted")
 
     def set_addresses(self, addresses: tuple[IPv4Address | IPv6Address, ...]) -> None:
@@ -60,12 +61,12 @@ class KillSwitch:
             log.warning("kill switch: traffic outside the tunnel stays blocked; `mqvpnctl unblock` lifts it")
             return
         try:
-            block.lift(self._tun)
+            block.lift(self._name)
         except OperationFailed as error:
             log.warning("%s", error)
 
     def _apply(self) -> None:
-        block.apply(Block(tun=self._tun, mark=MARK, lan=self._lan, addresses=self._addresses))
+        block.apply(Block(name=self._name, tun=self._tun, mark=MARK, lan=self._lan, addresses=self._addresses))
         if self._watch is not None:
             self._watch.lost()  # what the transaction itself replaced
 
@@ -89,14 +90,20 @@ class KillSwitch:
             self._apply()
 
 
-def unblock() -> list[str]:
-    """Lift every block, whoever left it; the tables' names. Raises OperationFailed."""
-    return block.lift_all()
+def unblock(name: str | None) -> list[str]:
+    """Lift the block of one client, or of all; the tables that were there. Nothing is done in the ExecStop= of a unit
+    that systemd is about to start again. Raises OperationFailed."""
+    if unit.starts_again(unit.name()):
+        return []
+    tables = [table for table in block.all_tables() if name is None or table == block.table_of(name)]
+    for table in tables:
+        nft.transact(nft.without(table), f"lift the block {table}")
+    return tables
 
 
-def _stands(tun: str) -> bool:
+def _stands(name: str) -> bool:
     """Whether there is a block; a machine without nft has none."""
     try:
-        return block.stands(tun)
+        return block.stands(name)
     except OperationFailed:
         return False

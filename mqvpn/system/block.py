@@ -1,4 +1,4 @@
-"""The kill switch: an nftables table `inet mqvpn_block_TUN` that lets packets leave by the tunnel alone.
+"""The kill switch: an nftables table `inet mqvpn_block_NAME` that lets packets leave by the tunnel alone.
 
 It stands from before the first handshake until the user stops the client, whoever dies meanwhile: no process owns
 it, and a start takes over what a predecessor left, in one transaction. Let through are: the tunnel itself (packets
@@ -51,8 +51,9 @@ table inet {table} {{
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
     """What may pass: packets into `tun`, those that carry `mark`, local networks if `lan`. `addresses` are ours inside
-    the tunnel."""
+    the tunnel; `name` is the client's."""
 
+    name: str
     tun: str
     mark: int
     lan: bool = False
@@ -64,32 +65,29 @@ def apply(block: Block) -> None:
     nft.transact(ruleset(block), f"block traffic outside {block.tun}")
 
 
-def lift(tun: str) -> None:
-    """Block nothing any more; may be called again. Raises OperationFailed."""
-    nft.transact(nft.without(table_of(tun)), f"lift the block of traffic outside {tun}")
+def lift(name: str) -> None:
+    """The client of this name blocks nothing any more; may be called again. Raises OperationFailed."""
+    nft.transact(nft.without(table_of(name)), f"lift the block of {name}")
 
 
-def stands(tun: str) -> bool:
-    """Whether traffic is blocked. Raises OperationFailed."""
-    return table_of(tun) in nft.tables()
+def stands(name: str) -> bool:
+    """Whether the client of this name, alive or dead, blocks traffic. Raises OperationFailed."""
+    return table_of(name) in nft.tables()
 
 
-def lift_all() -> list[str]:
-    """Lift every block of ours and return the tables' names. Raises OperationFailed."""
-    tables = [name for name in nft.tables() if name.startswith(f"{KIND}_")]
-    for table in tables:
-        nft.transact(nft.without(table), f"lift the block {table}")
-    return tables
+def all_tables() -> list[str]:
+    """The tables of all clients that block traffic. Raises OperationFailed."""
+    return [table for table in nft.tables() if table.startswith(f"{KIND}_")]
 
 
-def table_of(tun: str) -> str:
-    """The name of the table."""
-    return nft.table_name(KIND, tun)
+def table_of(name: str) -> str:
+    """The table of the client of this name."""
+    return nft.table_name(KIND, name)
 
 
 def ruleset(block: Block) -> str:
     """The transaction for nft."""
-    table = table_of(block.tun)
+    table = table_of(block.name)
     lan = "".join(_rules(_allow_lan())) if block.lan else ""
     spoofed = "".join(_rules(_drop_spoofed(block)))
     return nft.without(table) + RULES.format(

@@ -1,7 +1,7 @@
 """nftables, by transactions of `nft -f -`: each is carried out whole or not at all.
 
 nft is run as a program because libnftables' Python module is a Debian package alone, and this happens a few times a
-day. Every table of ours is named after its TUN interface; no other table is ever touched.
+day. No table but ours is ever touched.
 """
 
 import re
@@ -12,10 +12,10 @@ from mqvpn.system.errors import OperationFailed
 TIMEOUT = 10.0  # seconds; a transaction takes 20 ms
 
 
-def table_name(kind: str, tun: str) -> str:
-    """The name of our table of this kind for a TUN interface, another one for each. nft takes letters, digits,
-    `_`, `-`, `.` and `/`, and no interface has a `/` in its name."""
-    return f"{kind}_" + re.sub(r"[^A-Za-z0-9_.-]", lambda found: f"/{ord(found[0]):02x}", tun)
+def table_name(kind: str, name: str) -> str:
+    """The name of our table of this kind for an interface or instance, another one for each. nft takes letters, digits,
+    `_`, `-`, `.` and `/`, and neither has a `/` in its name."""
+    return f"{kind}_" + re.sub(r"[^A-Za-z0-9_.-]", lambda found: f"/{ord(found[0]):02x}", name)
 
 
 def without(table: str) -> str:

@@ -21,7 +21,7 @@ from tests.system.snapshot import difference, snapshot
 WORLD, WORLD6 = "203.0.113.9", "2001:db8:9::9"
 NEIGHBOUR = "192.168.7.9"
 SERVER = (WORLD, 443)
-SHUT = Block(tun="tun0", mark=MARK)
+SHUT = Block(name="tun0", tun="tun0", mark=MARK)
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_without_it_all_of_this_would_leave(road: tuple[Namespace, Namespace, Na
 @pytest.mark.parametrize("lan", [False, True])
 def test_nothing_leaves_but_the_tunnel(road: tuple[Namespace, Namespace, Namespace], lan: bool) -> None:
     behind, host, world = road
-    inside(host, block.apply, Block(tun="tun0", mark=MARK, lan=lan))
+    inside(host, block.apply, Block(name="tun0", tun="tun0", mark=MARK, lan=lan))
     with Capture(host, ["eth0"]) as capture:
         talk_all(behind, host)
         inside(host, talk, 0, (NEIGHBOUR,))
@@ -161,7 +161,7 @@ def test_answers_to_an_inner_address_must_come_by_the_tunnel(
     host.ip("link", "set", "tun0", "up")
     world.ip("route", "add", "10.77.0.5", "via", "203.0.113.1")
     addresses = (ip_address("10.77.0.5"),) if shut else ()
-    inside(host, block.apply, Block(tun="tun0", mark=MARK, addresses=addresses))
+    inside(host, block.apply, Block(name="tun0", tun="tun0", mark=MARK, addresses=addresses))
     listener = host.popen(sys.executable, "-c", RECEIVE, stdout=-1, text=True)
     assert listener.stdout is not None
     assert listener.stdout.readline() == "ready\n"
@@ -196,12 +196,12 @@ def test_a_refused_change_leaves_the_old_block_whole(road: tuple[Namespace, Name
 
     def break_it() -> None:
         with pytest.raises(OperationFailed, match="block traffic outside"):
-            block.apply(Block(tun='tun0" ! "', mark=MARK))
+            block.apply(Block(name="tun0", tun='tun0" ! "', mark=MARK))
 
     inside(host, break_it)
     assert difference(before, snapshot(host.name)) == []
 
 
-def test_every_interface_has_a_table_of_its_own() -> None:
-    names = {block.table_of(tun) for tun in ("mq-a", "mq_a", "mq.a", "mq!a", "mq21a")}
+def test_every_client_has_a_table_of_its_own() -> None:
+    names = {block.table_of(name) for name in ("mq-a", "mq_a", "mq.a", "mq!a", "mq21a")}
     assert len(names) == 5

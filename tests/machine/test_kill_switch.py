@@ -1,0 +1,71 @@
+"""The kill switch under systemd: it outlives every death and restart of the client, and every stop lifts it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.test_kill_switch import chatter
+from tests.lab.capture import Capture
+from tests.lab.net import LabError, wait_for
+from tests.machine.tunnel import (
+    CLIENT,
+    CLIENT_CONF,
+    CLIENT_SECTIONS,
+    SERVER,
+    SERVER_ADDRESS,
+    Pair,
+    configure,
+)
+from tests.system.snapshot import difference, snapshot
+
+pytestmark = pytest.mark.machine
+SHUT = dict(CLIENT_SECTIONS) | {"Interface": {"KillSwitch": "true"}}
+TABLE = "mqvpn_block_home"
+
+
+@pytest.fixture
+def shut(pair: Pair, tmp_path: Path) -> Iterator[Pair]:
+    configure(pair.client, CLIENT_CONF, SHUT, tmp_path)
+    yield pair
+    pair.client.run("systemctl", "stop", CLIENT)
+    configure(pair.client, CLIENT_CONF, CLIENT_SECTIONS, tmp_path)
+
+
+def blocked(pair: Pair) -> bool:
+    return TABLE in pair.client.run("nft", "list", "tables")
+
+
+def test_nothing_leaks_through_death_and_restart(shut: Pair) -> None:
+    before = snapshot(shut.client.namespace.name)
+    shut.connect()
+    namespace = shut.client.namespace
+    with Capture(namespace, ["up0", "up1"]) as capture, chatter(namespace):
+        shut.client.run("systemctl", "kill", "-s", "KILL", CLIENT)
+        shut.client.wait_active(CLIENT)
+        shut.wait_for_echo()
+        shut.client.run("systemctl", "restart", CLIENT)
+        shut.wait_for_echo()
+        assert blocked(shut)
+    assert capture.leaks([(SERVER_ADDRESS, 443)]) == []
+    shut.client.run("systemctl", "stop", CLIENT)
+    wait_for("the block is lifted", lambda: not blocked(shut), timeout=5)
+    assert difference(before, snapshot(namespace.name)) == []
+
+
+@pytest.mark.parametrize("way", [("systemctl", "stop", CLIENT), ("mqvpnctl", "unblock", "home")])
+def test_nobody_is_locked_out(shut: Pair, tmp_path: Path, way: tuple[str, ...]) -> None:
+    """Refused for good, the client has failed and its block stands; one command of the user's lifts it."""
+    configure(shut.client, CLIENT_CONF, SHUT | {"Auth": {"Key": "not-the-right-key"}}, tmp_path)
+    shut.server.run("systemctl", "start", SERVER)
+    with pytest.raises(LabError):
+        shut.client.run("systemctl", "start", CLIENT)
+    assert shut.client.show(CLIENT, "ActiveState", "ExecMainStatus") == {
+        "ActiveState": "failed",
+        "ExecMainStatus": "77",
+    }
+    assert blocked(shut)
+    shut.client.run(*way)
+    wait_for("the block is lifted", lambda: not blocked(shut), timeout=5)  # by a unit of its own, after the client's
