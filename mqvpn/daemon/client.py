@@ -260,8 +260,9 @@ class Client:
         """Look the server up; while that fails, what was known before is still good."""
         address = self._settings.server_addr
         try:
-            mark = MARK if self._settings.kill_switch else None
-            self.uplinks.servers = await resolve(address.host, address.port, mark)
+            others = self.dns.others()
+            mark = MARK if self._settings.kill_switch or others else None
+            self.uplinks.servers = await resolve(address.host, address.port, mark, others)
         except Unresolved as error:
             if not self.uplinks.servers:
                 raise

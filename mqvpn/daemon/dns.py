@@ -18,6 +18,7 @@ import mqvpn
 from mqvpn.config.client import ClientSettings
 from mqvpn.daemon import exit
 from mqvpn.daemon.dnshelper import LIMIT, SOCKET, may_write
+from mqvpn.system import stub
 from mqvpn.system.dns import LinkDns, resolved_is_asked
 from mqvpn.system.dnsrequest import MAX_LINE, Answer, Request, decode_answer
 from mqvpn.system.errors import OperationFailed
@@ -52,12 +53,14 @@ class Dns:
         self._keeper: Keeper | None = None
         self._starting: asyncio.Task[None] | None = None
         self._in_effect = False
+        self._former: list[str] = []
 
     async def __aenter__(self) -> Self:
         if marked():
             await self._take_back_leftover()
         if self._dns is not None:
             self._keeper = await self._choose(self._dns)
+            self._former = stub.name_servers()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -77,6 +80,14 @@ class Dns:
         elif self._in_effect:
             self._keeper.refresh()
             ready()
+
+    def others(self) -> list[str]:
+        """The machine's own name servers while those in the tunnel are set; who is in the tunnel cannot tell where its
+        server is when it is down."""
+        if not self._in_effect or self._dns is None:
+            return []
+        ours = {str(address) for address in self._dns.servers}
+        return [server for server in stub.name_servers() if server not in ours] or self._former
 
     def status(self) -> dict[str, Any] | None:
         """Who holds it, whether it is in effect, and what is wrong with it; None if DNS is left alone."""

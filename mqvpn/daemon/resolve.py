@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 
 from mqvpn.daemon.aside import aside
 from mqvpn.system import stub
@@ -16,14 +16,15 @@ class Unresolved(Exception):
     """The name has no address now; `str()` says why."""
 
 
-async def resolve(host: str, port: int, mark: int | None = None) -> list[Endpoint]:
+async def resolve(host: str, port: int, mark: int | None = None, servers: Sequence[str] = ()) -> list[Endpoint]:
     """Every address of `host` in the resolver's order (RFC 6724), with `port`. Raises Unresolved.
 
-    With `mark` queries that carry it are sent as well: behind a kill switch the machine's resolver hears nothing.
+    With `mark` queries that carry it are sent as well, to `servers` or the machine's name servers: behind a kill switch
+    the machine's resolver hears nothing, and the name servers of a tunnel that is down do not either.
     """
     ways: list[Awaitable[list[Endpoint]]] = [aside(lambda: look_up(host, port), "resolver")]
     if mark is not None and not stub.is_address(host):
-        ways.append(_ask_by_mark(host, port, mark))
+        ways.append(_ask_by_mark(host, port, mark, servers))
     try:
         return await asyncio.wait_for(_first(ways), TIMEOUT)
     except TimeoutError:
@@ -55,9 +56,9 @@ async def _first(ways: list[Awaitable[list[Endpoint]]]) -> list[Endpoint]:
             way.cancel()
 
 
-async def _ask_by_mark(host: str, port: int, mark: int) -> list[Endpoint]:
+async def _ask_by_mark(host: str, port: int, mark: int, servers: Sequence[str]) -> list[Endpoint]:
     try:
         name = host.encode("idna").decode()
     except UnicodeError:
         return []  # the other way says why
-    return [(address, port) for address in await stub.look_up(name, mark)]
+    return [(address, port) for address in await stub.look_up(name, mark, servers)]

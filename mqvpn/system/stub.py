@@ -7,6 +7,7 @@ too. Asked are the name servers of the machine itself, behind systemd-resolved t
 import asyncio
 import os
 import socket
+from collections.abc import Sequence
 from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
@@ -22,12 +23,14 @@ MOST_SERVERS = 3  # resolv.conf(5): MAXNS
 ANSWER_BYTES = 4096
 
 
-async def look_up(name: str, mark: int) -> list[str]:
+async def look_up(name: str, mark: int, servers: Sequence[str] = ()) -> list[str]:
     """The addresses of `name`, IPv6 first; of the first name server that answers. Empty: none did, or it has none.
+
+    Asked are `servers`, or without any the machine's.
 
     Raises OperationFailed when packets may not carry a mark, ValueError for what is no domain name.
     """
-    for server in name_servers():
+    for server in servers or name_servers():
         with suppress(OSError, DecodeError, TimeoutError):
             async with asyncio.timeout(TIMEOUT):
                 found = await asyncio.gather(*(_ask(server, name, kind, mark) for kind in (Kind.AAAA, Kind.A)))

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from tests.lab.mounts import own, private_mounts
-from tests.lab.net import ROOT, Net, program, run, wait_for
-from tests.lab.site import Site, build_site
-from tests.lab.tunnel import INNER, Daemon, client_daemon, server_daemon, write_config
+from tests.lab.net import ROOT, Net, program, run, stop, wait_for
+from tests.lab.site import SERVER_ADDRESSES, Site, build_site
+from tests.lab.tunnel import INNER, PORT, Daemon, client_daemon, server_daemon, write_config
 
 pytestmark = pytest.mark.netns
 
@@ -85,6 +85,33 @@ def test_killed_and_started_again(tmp_path: Path) -> None:
                 client.process.wait()
             run(sys.executable, "-m", "mqvpn.cli.dns", "restore")
             assert look() == before
+
+    on_own_etc(tmp_path, body)
+
+
+def test_a_server_that_moves_is_found_though_the_tunnels_name_servers_are_out_of_reach(tmp_path: Path) -> None:
+    def body(net: Net, site: Site) -> None:
+        old, new = SERVER_ADDRESSES[:2]
+        RESOLV_CONF.write_text(f"nameserver {old}\n")
+        script = (sys.executable, str(ROOT / "tests/fakes/nameserver.py"), old)
+        changes = CLIENT | {"Server": {"Address": f"vpn.example:{PORT}", "Insecure": "true"}}
+        log = net.log("nameserver.log")
+        with server_daemon(site) as server:
+            nameserver = net.enter(program(site.server, *script, old, log=log))
+            wait_for("it serves", lambda: f"{old}:53 " in site.server.run("ss", "-Hlnu"))
+            client = net.enter(client_daemon(site, changes))
+            client.wait_for("its DNS is set", ours)
+            assert client.stats()["server"]["address"] == f"{old}:{PORT}"
+            stop(nameserver)
+            server.stop()
+        with program(site.server, *script, new, log=log), server_daemon(site):
+            client.wait_for(
+                "the tunnel to the other address",
+                lambda: client.stats()["server"]["address"] == f"{new}:{PORT}" and client.stats()["state"] == "up",
+                60,
+            )
+            assert ours()
+            assert client.stop() == 0
 
     on_own_etc(tmp_path, body)
 
