@@ -109,11 +109,12 @@ def _addresses(plan: Plan, site: Site) -> Iterator[tuple[str, str]]:
 @contextlib.contextmanager
 def leaving_aside(offload: str) -> Iterator[None]:
     """Daemons started within do not use the offload, as on a kernel without it."""
+    before = os.environ.get(offloads.VARIABLE, "")
     os.environ[offloads.VARIABLE] = offload
     try:
         yield
     finally:
-        del os.environ[offloads.VARIABLE]
+        os.environ[offloads.VARIABLE] = before
 
 
 @contextlib.contextmanager
