@@ -27,7 +27,7 @@ def pair(net: Net) -> tuple[Namespace, Namespace]:
     for namespace, address in ((client, "10.5.0.1/24"), (host, "10.5.0.2/24")):
         namespace.ip("addr", "add", address, "dev", "eth0")
         namespace.ip("link", "set", "eth0", "up")
-    inside(client, block.apply, Block(tun="tun0", mark=MARK))
+    inside(client, block.apply, Block(name="tun0", tun="tun0", mark=MARK))
     return client, host
 
 
