@@ -135,7 +135,7 @@ cdef int64_t pacing_room(const congestion_t* cc, uint64_t in_flight, double now)
     cdef int64_t room = <int64_t>cc.cwnd - <int64_t>in_flight, least = pacing_quantum(cc)
     if least > <int64_t>cc.cwnd // WINDOW_SHARE:
         least = <int64_t>cc.cwnd // WINDOW_SHARE
-    if least < cc.segment:
+    if least <= 2 * cc.segment:             # a slow path, whose small window must not lie idle to spare system calls
         least = cc.segment
     return room if room >= least and pacing_allows(cc, now) else 0
 

@@ -11,6 +11,7 @@ written before each change, and the next Sysctls with that record goes on from t
 import json
 import logging
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -92,7 +93,8 @@ class Sysctls:
                 log.warning("%s", error)
         self._changes.clear()
         if self._record is not None:
-            self._record.unlink(missing_ok=True)
+            with suppress(OSError):  # systemd takes the directory away with the unit
+                self._record.unlink(missing_ok=True)
 
     def _set(self, name: str, value: str) -> None:
         before = {name: self._read(name) for name in (name, *self._affected(name))}
