@@ -8,7 +8,8 @@ import pytest
 
 from tests.lab.machine import Machine
 from tests.lab.net import LabError, wait_for
-from tests.machine.tunnel import CLIENT, SERVER, Pair
+from tests.lab.traffic import Transfer
+from tests.machine.tunnel import CLIENT, INNER, SERVER, Pair
 from tests.system.snapshot import difference, snapshot
 
 pytestmark = pytest.mark.machine
@@ -109,8 +110,11 @@ def test_a_socket_that_is_not_the_configured_one(pair: Pair) -> None:
 
 @pytest.mark.parametrize("how", ["restart", "kill"])
 def test_the_server_comes_back_under_its_clients(pair: Pair, how: str) -> None:
+    """And a TCP stream of theirs goes on."""
     pair.connect()
     device, socket, pid = link(pair.server), ports(pair.server), main_pid(pair.server, SERVER)
+    stream = Transfer(pair.client.namespace, pair.server.namespace, INNER, seconds=2 * RECOVERY).start()
+    time.sleep(1)
     begin = time.monotonic()
     end_it(pair.server, SERVER, how)
     wait_for("another server", lambda: main_pid(pair.server, SERVER) not in ("0", pid))
@@ -119,6 +123,9 @@ def test_the_server_comes_back_under_its_clients(pair: Pair, how: str) -> None:
     print(f"server {how}: echo again after {time.monotonic() - begin:.2f} s")
     assert link(pair.server) == device
     assert ports(pair.server) == socket
+    carried = [interval.bytes for interval in stream.result().intervals]
+    print(f"server {how}: half seconds in which TCP carried nothing: {carried.count(0)}")
+    assert all(carried[-4:-1])
 
 
 @pytest.mark.parametrize("how", ["restart", "kill"])
