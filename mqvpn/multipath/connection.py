@@ -341,7 +341,7 @@ class MultipathConnection(EndingConnection):
             self._open_first(self._address, now)
         if self.handshake_confirmed and self._opened and not self._started:
             self._started = True
-            self.release_handshake()
+            self.log_handshake(None)
             if self.multipath:
                 self._limits.extend()
             self._key_updates.begin(now)

@@ -39,8 +39,9 @@ class ControlFrames:
 
     def install(self, quic: ControlConnection) -> None:
         """Take these frame types from aioquic."""
+        handle_multipath = self._handle_multipath
         for number in (*FRAMES, FrameType.PATH_ACK, FrameType.PATH_ACK_ECN):
-            quic.add_frame_handler(number, self._handle_multipath)
+            quic.add_frame_handler(number, handle_multipath)
         quic.add_frame_handler(NEW_CONNECTION_ID, self._handle_new_connection_id)
         quic.add_frame_handler(RETIRE_CONNECTION_ID, self._handle_retire_connection_id)
         quic.add_frame_handler(PATH_CHALLENGE, self._handle_challenge)

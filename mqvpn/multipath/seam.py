@@ -8,6 +8,7 @@ tests/multipath/test_seam.py holds each private name against the installed versi
 
 import math
 from abc import ABC, abstractmethod
+from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -17,6 +18,7 @@ from aioquic import tls
 from aioquic._buffer import Buffer
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import (
+    CRYPTO_BUFFER_SIZE,
     END_STATES,
     EPOCHS,
     QuicConnection,
@@ -38,7 +40,7 @@ from aioquic.quic.stream import QuicStream
 from aioquic.tls import CipherSuite
 
 from mqvpn.multipath.arrival import Arrival
-from mqvpn.multipath.standin import BuilderFull, Deliveries, FrameBuilder, SecretPair
+from mqvpn.multipath.standin import BuilderFull, Deliveries, FrameBuilder, FrameTable, SecretPair
 from mqvpn.wire.buffer import DecodeError, Reader
 from mqvpn.wire.frame import TransportErrorCode
 
@@ -54,8 +56,6 @@ WINDOW: Final = 1 << 15  # bytes a peer may send ahead, on one stream and on all
 MAX_GAPS: Final = 64  # in a stream: more than packets that overtake one another within WINDOW leave
 MAX_CRYPTO: Final = (1 << 13, 1 << 17)  # bytes of TLS messages ahead: a client's; a server's, which has certificates
 MAX_STREAMS: Final = 8  # streams of each kind that a peer may have open
-ONE_RTT_ONLY: Final = EPOCHS("1")
-SHARED_EPOCHS: Final[dict[frozenset[tls.Epoch], frozenset[tls.Epoch]]] = {}
 STREAM_FRAME_ROOM: Final = 32  # do not start a STREAM frame with less space: aioquic 1.2.0 could lose a FIN
 
 
@@ -73,9 +73,9 @@ class ControlConnection(QuicConnection, ABC):
             self._host_cids[0].stateless_reset_token = reset_token(self.host_cid)
         self._frames_path = self._frames_sequence = 0  # of the packet whose frames are being handled
         self._has_news = True  # perhaps there are control frames to send
-        handlers = vars(self)["_QuicConnection__frame_handlers"]
-        for number, (handler, epochs) in handlers.items():  # 43 sets for each connection otherwise
-            handlers[number] = (handler, SHARED_EPOCHS.setdefault(epochs, epochs))
+        theirs = vars(self)["_QuicConnection__frame_handlers"]
+        table = self._frame_table = FrameTable(self, theirs, self._handle_own_frame, EPOCHS("1"))
+        vars(self)["_QuicConnection__frame_handlers"] = table
 
     @abstractmethod
     def handle_secret(self, is_send: bool, suite: int, secret: bytes) -> None:
@@ -161,14 +161,9 @@ class ControlConnection(QuicConnection, ABC):
         self._close_at = math.inf
         self.handle_timer(now)
 
-    def log_handshake(self, trace: QuicLoggerTrace) -> None:
-        """Tell `trace` of the handshake, until it is confirmed."""
+    def log_handshake(self, trace: QuicLoggerTrace | None) -> None:
+        """Tell `trace` of the handshake from now on; None: no more."""
         self._quic_logger = trace
-
-    def release_handshake(self) -> None:
-        """Free what only the handshake needed: TLS says nothing more."""
-        self._crypto_buffers.clear()
-        self._quic_logger = None
 
     # What the application sends
 
@@ -238,17 +233,16 @@ class ControlConnection(QuicConnection, ABC):
 
     def add_frame_handler(self, number: int, handler: FrameHandler) -> None:
         """Handle a frame type of 1-RTT packets ourselves; in other packets it is a PROTOCOL_VIOLATION."""
+        self._frame_table.own[number] = handler
 
-        def adapter(context: QuicReceiveContext, frame_type: int, buffer: Buffer) -> None:
-            start = buffer.tell()
-            source = Reader(buffer.data_slice(start, buffer.capacity))
-            try:
-                handler(Arrival(self._frames_path, frame_type, context.time, self._frames_sequence), source)
-            except DecodeError as error:
-                raise QuicConnectionError(TransportErrorCode.FRAME_ENCODING_ERROR, frame_type, str(error)) from error
-            buffer.seek(start + source.position)
-
-        vars(self)["_QuicConnection__frame_handlers"][number] = (adapter, ONE_RTT_ONLY)
+    def _handle_own_frame(self, handler: FrameHandler, context: QuicReceiveContext, kind: int, buffer: Buffer) -> None:
+        start = buffer.tell()
+        source = Reader(buffer.data_slice(start, buffer.capacity))
+        try:
+            handler(Arrival(self._frames_path, kind, context.time, self._frames_sequence), source)
+        except DecodeError as error:
+            raise QuicConnectionError(TransportErrorCode.FRAME_ENCODING_ERROR, kind, str(error)) from error
+        buffer.seek(start + source.position)
 
     def handle_frames(self, path_id: int, frames: bytes, sequence: int, now: float) -> None:
         """Handle the frames of a 1-RTT packet; raises QuicConnectionError."""
@@ -374,6 +368,7 @@ class ControlConnection(QuicConnection, ABC):
     def _initialize(self, peer_cid: bytes) -> None:
         super()._initialize(peer_cid)
         self._cryptos[tls.Epoch.ONE_RTT] = cast(Any, SecretPair(self.handle_secret))
+        self._crypto_buffers = defaultdict(partial(Buffer, capacity=CRYPTO_BUFFER_SIZE))  # 48 KiB otherwise
         if self._is_client:
             take = self.tls._set_peer_certificate
             vars(self.tls)["_set_peer_certificate"] = partial(self._take_certificate, take)
@@ -385,6 +380,10 @@ class ControlConnection(QuicConnection, ABC):
             self.handle_certificate(message.certificates[0][0])
         except ValueError as error:
             raise tls.AlertBadCertificate(str(error)) from error
+
+    def _push_crypto_data(self) -> None:
+        super()._push_crypto_data()
+        self._crypto_buffers.clear()
 
     def _serialize_transport_parameters(self) -> bytes:
         return super()._serialize_transport_parameters() + self.extra_transport_parameters()

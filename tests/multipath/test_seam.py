@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from aioquic import tls
-from aioquic.quic.connection import QuicConnection
+from aioquic.quic.connection import CRYPTO_BUFFER_SIZE, QuicConnection
 from aioquic.quic.packet_builder import QuicPacketBuilder
 
 from mqvpn.multipath.connection import MultipathConnection
@@ -17,6 +17,7 @@ ATTRIBUTES = {
     "_close_at": (float, type(None)),
     "_close_event": (object,),
     "_close_pending": (bool,),
+    "_crypto_buffers": (dict,),
     "_crypto_streams": (dict,),
     "_cryptos": (dict,),
     "_events": (object,),
@@ -104,10 +105,25 @@ def test_streams_have_the_parts_we_use(pair: Pair) -> None:
 
 
 def test_the_frame_handlers_are_a_table_of_handler_and_epochs(pair: Pair) -> None:
-    table = vars(pair.c)["_QuicConnection__frame_handlers"]
-    assert set(range(0x1F)) <= set(table)
-    _, epochs = table[0x08]
-    assert tls.Epoch.ONE_RTT in epochs
+    theirs = vars(QuicConnection(configuration=pair.c.configuration))["_QuicConnection__frame_handlers"]
+    assert set(range(0x1F)) <= set(theirs)
+    ours = vars(pair.c)["_QuicConnection__frame_handlers"]
+    own = set(ours.own)
+    assert set(range(0x18, 0x1C)) <= own
+    for number in set(theirs) - own:
+        handler, epochs = ours[number]
+        assert handler == getattr(pair.c, theirs[number][0].__name__)
+        assert epochs == theirs[number][1]
+    assert {ours[number][1] for number in own} == {frozenset({tls.Epoch.ONE_RTT})}
+    with pytest.raises(KeyError):
+        ours[0x21]
+
+
+def test_tls_has_buffers_only_while_it_speaks(pair: Pair) -> None:
+    assert pair.c._crypto_buffers == pair.s._crypto_buffers == {}
+    assert pair.c._crypto_buffers[tls.Epoch.HANDSHAKE].capacity == CRYPTO_BUFFER_SIZE
+    pair.c._push_crypto_data()
+    assert pair.c._crypto_buffers == {}
 
 
 def test_the_stand_in_builder_has_what_the_writers_use() -> None:
@@ -136,6 +152,7 @@ def test_none_of_our_names_hides_one_of_aioquics(pair: Pair) -> None:
         "stop_stream",
         "send_ping",
         "_initialize",
+        "_push_crypto_data",
         "_serialize_transport_parameters",
         "_parse_transport_parameters",
         "_close_end",

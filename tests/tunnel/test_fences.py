@@ -10,7 +10,7 @@ import pytest
 from mqvpn.multipath.cids import ACTIVE_CONNECTION_ID_LIMIT
 from mqvpn.multipath.seam import MAX_CRYPTO, MAX_STREAMS, WINDOW
 from mqvpn.tunnel.http3 import MAX_FRAME, MAX_HELD
-from mqvpn.tunnel.server import MAX_HALF_OPEN_FROM_ONE, SETUP_TIMEOUT, ServerTunnel
+from mqvpn.tunnel.server import MAX_HALF_OPEN_FROM_ONE, RETRY_FROM, SETUP_TIMEOUT, ServerTunnel
 from mqvpn.wire.frame import (
     PATH_ID_MAX,
     PathAbandon,
@@ -26,6 +26,7 @@ from tests.tunnel.test_server import initial
 HEADERS, DATA = 0x01, 0x00
 ENCODER_STREAM = 6  # a client's second unidirectional stream: control, encoder, decoder
 BEFORE_AUTHENTICATION = 64 * 1024
+HALF_OPEN = 48 * 1024  # bytes of Python objects for one half-open handshake, half of them TLS and aioquic
 
 
 @pytest.fixture
@@ -174,17 +175,55 @@ def test_path_flooding(tmp_path: Path) -> None:
     assert attack.others_are_unhurt()
 
 
-def test_half_open_handshakes_of_noise(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "bound"), [(2500, 4 << 20), pytest.param(200_000, 20 << 20, marks=[pytest.mark.bench, pytest.mark.slow])]
+)
+def test_half_open_handshakes_of_noise(tmp_path: Path, number: int, bound: int) -> None:
     """Well-formed Initial packets that decrypt to nothing, each from another address, leave nothing behind."""
     network = Network(tmp_path)
-    for number in range(2500):
-        network.inject(network.server, initial(), (f"203.0.{number % 256}.7", 1000 + number))
-        if number == 500:  # what is allocated once, and garbage that waits for its collection
+    for n in range(number):
+        network.inject(network.server, initial(), (f"203.{n >> 16}.{n >> 8 & 255}.{n & 255}", 1000))
+        if n == 500:  # what is allocated once, and garbage that waits for its collection
             before = resident()
-    assert resident() - before < 4 << 20
+    grown = resident() - before
+    print(f"{number} Initial packets: the server grew by {grown / 1e6:.1f} MB")
+    assert grown < bound
     tunnel = network.server.tunnel
     assert tunnel._connections == {}
     assert tunnel.next_timeout() is None
+
+
+def hellos(network: Network, number: int) -> list[list[bytes]]:
+    """The first flights of so many clients that are heard of no more."""
+    flights = []
+    for _ in range(number):
+        client = network.client()
+        network.ends.remove(client)
+        client.tunnel.handle_timeout(network.now)
+        client.tunnel.handle_events(network.now)
+        flights.append([data for _, _, _, data in client.tunnel.datagrams()])
+    return flights
+
+
+def test_half_open_handshakes_from_everywhere(tmp_path: Path) -> None:
+    """Real first flights, each from another address that is not the sender's: only the first ones take a place."""
+    network = Network(tmp_path)
+    flights = hellos(network, 500)
+    with growth() as grown:
+        for number, flight in enumerate(flights):
+            for data in flight:
+                network.inject(network.server, data, (f"203.0.{number >> 8}.{number & 255}", 999))
+        network._flying.clear()
+    tunnel = network.server.tunnel
+    assert isinstance(tunnel, ServerTunnel)
+    assert tunnel.half_open == RETRY_FROM
+    assert grown[0] < RETRY_FROM * HALF_OPEN
+    assert grown[0] < len(flights) * (8 << 10)
+    client = network.client()
+    network.start(client)
+    assert network.run_until(lambda: is_up(client), 2.0)
+    network.run(SETUP_TIMEOUT)
+    assert tunnel.half_open == 0
 
 
 @pytest.mark.parametrize("authenticated", [False, True])
