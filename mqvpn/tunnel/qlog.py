@@ -1,15 +1,16 @@
 """What happens to connections, as qlog events (draft-ietf-quic-qlog-main-schema-02, qlog version 0.3).
 
 A Trace is one connection: its handshake packets as aioquic sees them, its paths, and samples of each path's recovery.
-No packet behind the handshake leaves a record. Events of one path have a group_id, by which qvis tells paths apart;
-those of the whole connection go with path 0. Times are seconds of the tunnel's clock; whoever writes a file knows
-what that is by the wall clock. No token and no key is in a record.
+Behind the handshake one record of a sample stands for all packets of a path since the sample before. Events of one
+path have a group_id, by which qvis tells paths apart; those of the whole connection go with path 0. Times are seconds
+of the tunnel's clock; whoever writes a file knows what that is by the wall clock. No token and no key is in a record.
 """
 
 import json
 from dataclasses import dataclass
 from typing import Any
 
+from mqvpn.dataplane.engine import PathStats
 from mqvpn.multipath.connection import MultipathConnection
 from mqvpn.multipath.events import PathAbandoned
 from mqvpn.multipath.path import Path
@@ -55,6 +56,7 @@ class Trace:
         self._unstamped: list[tuple[int, str, dict[str, Any]]] = []
         self._paths: dict[int, Seen] = {}
         self._metrics: dict[int, dict[str, float]] = {}
+        self._traffic: dict[tuple[int, str], tuple[int, int]] = {}  # packets and bytes so far, by path and event
         self._started = False
         odcid = connection.original_destination_connection_id
         connection.log_handshake(HandshakeTrace(self._note, is_client=self.is_client, odcid=odcid))
@@ -128,6 +130,7 @@ class Trace:
         for path_id in self._paths.keys() - table.keys():
             old = self._paths.pop(path_id).state
             self._metrics.pop(path_id, None)
+            self._traffic = {key: value for key, value in self._traffic.items() if key[0] != path_id}
             self._note("multipath:path_state_updated", {"old": old, "new": "closed"}, path_id)
         return any(changed)
 
@@ -152,30 +155,27 @@ class Trace:
         if self._connection.terminated:
             return
         for path_id in self._connection.engine_connection.path_ids():
-            fresh = self._figures(path_id)
+            stats = self._connection.engine_connection.path(path_id)
+            self._sum_up(path_id, "transport:packet_sent", stats.tx_packets, stats.tx_bytes)
+            self._sum_up(path_id, "transport:packet_received", stats.rx_packets, stats.rx_bytes)
+            fresh = _figures(stats)
             before = self._metrics.get(path_id, {})
             changed = {name: value for name, value in fresh.items() if before.get(name) != value}
             if changed:
                 self._metrics[path_id] = fresh
                 self._note("recovery:metrics_updated", changed, path_id)
 
-    def _figures(self, path_id: int) -> dict[str, float]:
-        stats = self._connection.engine_connection.path(path_id)
-        figures: dict[str, float] = {
-            "congestion_window": stats.cwnd,
-            "bytes_in_flight": stats.in_flight,
-            "pacing_rate": round(stats.pacing_rate * BITS),
-            "delivery_rate": round(stats.delivery_rate * BITS),
-            "lost_packets": stats.lost,
-        }
-        if stats.srtt:
-            figures |= {
-                "smoothed_rtt": round(stats.srtt * MILLISECONDS, 3),
-                "min_rtt": round(stats.min_rtt * MILLISECONDS, 3),
-                "latest_rtt": round(stats.latest_rtt * MILLISECONDS, 3),
-                "rtt_variance": round(stats.rttvar * MILLISECONDS, 3),
+    def _sum_up(self, path_id: int, name: str, packets: int, size: int) -> None:
+        """One record for the 1-RTT packets since the last: qvis draws no more time than it has packets for."""
+        known = self._traffic.get((path_id, name), (0, 0))
+        if packets > known[0]:
+            self._traffic[path_id, name] = packets, size
+            data = {
+                "header": {"packet_type": "1RTT", "packet_number": packets - 1},
+                "raw": {"length": size - known[1]},
+                "packets": packets - known[0],
             }
-        return figures
+            self._note(name, data, path_id)
 
 
 class Recorder:
@@ -272,3 +272,21 @@ def _endpoints(path: Path) -> dict[str, Any]:
     if path.local is not None:
         ends["path_local"] = {"ip": path.local[0], "port": path.local[1]}
     return ends
+
+
+def _figures(stats: PathStats) -> dict[str, float]:
+    figures: dict[str, float] = {
+        "congestion_window": stats.cwnd,
+        "bytes_in_flight": stats.in_flight,
+        "pacing_rate": round(stats.pacing_rate * BITS),
+        "delivery_rate": round(stats.delivery_rate * BITS),
+        "lost_packets": stats.lost,
+    }
+    if stats.srtt:
+        figures |= {
+            "smoothed_rtt": round(stats.srtt * MILLISECONDS, 3),
+            "min_rtt": round(stats.min_rtt * MILLISECONDS, 3),
+            "latest_rtt": round(stats.latest_rtt * MILLISECONDS, 3),
+            "rtt_variance": round(stats.rttvar * MILLISECONDS, 3),
+        }
+    return figures
