@@ -111,11 +111,11 @@ class Http3:
         if isinstance(event, StreamDataReceived):
             found: list[Event] = []
             for piece in _pieces(event):
-                found += self._translate(self._h3.handle_event(piece))
+                found += self._translate(self._h3.receive(piece))
                 self._h3.enforce_limits(event.stream_id)
             return found
         if isinstance(event, StreamReset | StopSendingReceived):
-            self._h3.handle_event(event)
+            self._h3.receive(event)
             self._open.discard(event.stream_id)
             return [StreamAborted(event.stream_id, event.error_code)] if event.stream_id % 4 == 0 else []
         return []
@@ -178,6 +178,27 @@ class _Connection(H3Connection):
             raise _ExcessiveLoad("field section too large")
         return headers
 
+    def receive(self, event: QuicEvent) -> list[h3_events.H3Event]:
+        """Like handle_event(), but a critical stream that the peer wants closed ends the connection."""
+        critical = {self._peer_control_stream_id, self._peer_decoder_stream_id, self._peer_encoder_stream_id}
+        if isinstance(event, StopSendingReceived) and event.stream_id & 2:  # all of these that we open are critical
+            critical.add(event.stream_id)
+        if isinstance(event, StreamReset | StopSendingReceived) and event.stream_id in critical:
+            return self._closed_critical_stream()
+        try:
+            return self.handle_event(event)
+        except RuntimeError:  # its STOP_SENDING closed the stream for our answer, and that event is still to come
+            return self._closed_critical_stream()
+
+    def _closed_critical_stream(self) -> list[h3_events.H3Event]:
+        """RFC 9114, section 6.2.1, and RFC 9204, section 4.2."""
+        self._end(ErrorCode.H3_CLOSED_CRITICAL_STREAM, "a critical stream was closed")
+        return []
+
+    def _end(self, code: int, reason: str) -> None:
+        self._is_done = True
+        self._quic.close(error_code=code, reason_phrase=reason)
+
     def enforce_limits(self, stream_id: int) -> None:
         """Close the connection if the stream announces or holds more than a frame may have, or all hold too much."""
         stream = self._stream.get(stream_id)
@@ -187,5 +208,4 @@ class _Connection(H3Connection):
         held = max(announced, len(stream.buffer) - _PIECE)
         total = sum(len(other.buffer) for other in self._stream.values())
         if held > MAX_FRAME or total > MAX_HELD or len(self._stream) > MAX_STREAMS:
-            self._is_done = True
-            self._quic.close(error_code=ErrorCode.H3_EXCESSIVE_LOAD, reason_phrase="too much to hold")
+            self._end(ErrorCode.H3_EXCESSIVE_LOAD, "too much to hold")

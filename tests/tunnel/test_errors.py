@@ -77,6 +77,13 @@ CONNECTION_ERRORS = {
     "DATA before HEADERS": (stream_frame(4, 0, frame(DATA, b"x")), H3ErrorCode.H3_FRAME_UNEXPECTED),
     "SETTINGS on a request stream": (stream_frame(4, 0, frame(SETTINGS, b"")), H3ErrorCode.H3_FRAME_UNEXPECTED),
     "control stream reset": (varints(0x04, 2, 0, 100), H3ErrorCode.H3_CLOSED_CRITICAL_STREAM),
+    "QPACK encoder stream reset": (varints(0x04, 6, 0, 100), H3ErrorCode.H3_CLOSED_CRITICAL_STREAM),
+    "STOP_SENDING for our control stream": (varints(0x05, 3, 0), H3ErrorCode.H3_CLOSED_CRITICAL_STREAM),
+    "STOP_SENDING for our QPACK decoder stream": (varints(0x05, 11, 0), H3ErrorCode.H3_CLOSED_CRITICAL_STREAM),
+    "the same behind what is answered there": (  # found by the fuzzer
+        varints(0x04, 4, 0, 0, 0x05, 11, 0),
+        H3ErrorCode.H3_CLOSED_CRITICAL_STREAM,
+    ),
     "field section that does not decode": (
         stream_frame(4, 0, frame(HEADERS, b"\0\0\xff\xff")),
         H3ErrorCode.QPACK_DECOMPRESSION_FAILED,
