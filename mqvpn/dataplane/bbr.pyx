@@ -128,7 +128,7 @@ cdef void check_full(bbr_t* b, const sample_t* sample) noexcept nogil:
     """Has the rate stopped to grow? Only rounds that could have shown more count. In STARTUP one round is enough when
     it lost too much (draft, section 4.3.1.3); while the rate still grows, loss is taken for the medium's."""
     cdef double bdp
-    if b.full_bw_now or not b.round_start or sample.limited:
+    if b.full_bw_now or not b.round_start or bbr_unfilled(b, sample):
         return
     if b.max_bw >= b.full_bw * GROWTH:
         reset_full(b, b.max_bw)

@@ -9,6 +9,7 @@ cdef double bbr_floor(const congestion_t* cc) noexcept nogil
 cdef void bbr_round(bbr_t* b, const sample_t* sample) noexcept nogil
 cdef void bbr_start_round(bbr_t* b, const sample_t* sample) noexcept nogil
 cdef void bbr_signals(congestion_t* cc, const sample_t* sample) noexcept nogil
+cdef bint bbr_unfilled(const bbr_t* b, const sample_t* sample) noexcept nogil
 cdef void bbr_next_signals(bbr_t* b, const sample_t* sample) noexcept nogil
 cdef void bbr_clear_signals(bbr_t* b) noexcept nogil
 cdef void bbr_aggregation(congestion_t* cc, const sample_t* sample) noexcept nogil

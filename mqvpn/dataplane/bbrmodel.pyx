@@ -25,7 +25,6 @@ cdef uint32_t SLOW_ROUNDS = 5
 cdef double ECN_GAIN = 0.0625           # weight of a round's share of CE marks
 cdef double ECN_FACTOR = 0.3333         # how far marks on every packet cut the bounds
 cdef double ECN_THRESHOLD = 0.5         # share of marks that ends a probe
-cdef double SEEN = 1.03
 cdef double MIN_RTT_WINDOW = 10.0
 cdef double PROBE_RTT_INTERVAL = 5.0
 cdef uint64_t EXTRA_ROUNDS = 5          # half of the window of the aggregation's maximum
@@ -39,8 +38,11 @@ cdef double bbr_bdp(const bbr_t* b, double bw, double gain) noexcept nogil:
 
 cdef double bbr_headroom(const congestion_t* cc) noexcept nogil:
     """What may be in flight beyond the model because it moves in bursts: GSO sends, receive batches, one ack for each.
-    On a LAN that is more than the path itself holds."""
-    return cc.bbr.extra_acked + cc.bbr.bw * TURNS
+    On a LAN that is more than the path itself holds, and both ends' bursts add up."""
+    cdef double turns = cc.bbr.bw * TURNS
+    if cc.bbr.min_rtt < TURNS:
+        return turns + cc.bbr.extra_acked
+    return turns if turns > cc.bbr.extra_acked else cc.bbr.extra_acked
 
 
 cdef double bbr_floor(const congestion_t* cc) noexcept nogil:
@@ -82,7 +84,14 @@ cdef void bbr_signals(congestion_t* cc, const sample_t* sample) noexcept nogil:
     b.loss_round_end = sample.delivered
     adapt_bounds(cc)
     check_slower(b, sample)
+    b.past_rtt = b.round_rtt
     b.round_acked = b.round_lost = b.round_ce = b.round_rtt = b.round_high = 0.0
+
+
+cdef bint bbr_unfilled(const bbr_t* b, const sample_t* sample) noexcept nogil:
+    """The sample tells the sender's rate, not the path's: there was too little to send, and the last round saw no
+    queue. A path that gets only what others leave is seldom full, and yet may carry all it can."""
+    return sample.limited and b.past_rtt <= QUEUED * b.min_rtt + TURNS
 
 
 cdef void bbr_next_signals(bbr_t* b, const sample_t* sample) noexcept nogil:
@@ -236,7 +245,7 @@ cdef bint bbr_rtt(bbr_t* b, const sample_t* sample) noexcept nogil:
     cdef bint expired = b.low_rtt > 0.0 and sample.now > b.low_rtt_at + PROBE_RTT_INTERVAL
     if sample.rtt > 0.0 and (b.low_rtt == 0.0 or sample.rtt < b.low_rtt or expired):
         b.low_rtt, b.low_rtt_at = sample.rtt, sample.now
-    elif 0.0 < sample.rtt <= SEEN * b.low_rtt:
+    elif 0.0 < sample.rtt <= QUIET * b.low_rtt + TURNS:
         b.low_rtt_at = sample.now               # seen again, as good as: no need to drain the path for it
     if b.low_rtt > 0.0 and (
             b.min_rtt == 0.0 or b.low_rtt < b.min_rtt or sample.now > b.min_rtt_at + MIN_RTT_WINDOW):

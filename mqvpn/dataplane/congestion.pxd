@@ -71,6 +71,7 @@ cdef struct bbr_t:
     double bw_latest, inflight_latest
     double round_acked, round_lost, round_ce
     double round_rtt, round_high    # smallest and largest RTT of the round
+    double past_rtt                 # smallest of the one before
     double loss_floor               # share that the medium loses whatever is sent
     bint lossy                      # the last round lost too much
     double ecn_alpha

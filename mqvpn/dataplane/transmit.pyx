@@ -6,6 +6,7 @@ Only where the next IP packet is small does the ack of its path wait for it, to 
 from libc.stdlib cimport free
 from mqvpn.dataplane.acks cimport ack_due, ack_frame, ack_left
 from mqvpn.dataplane.burst cimport RIDER, close_burst, may_send, send_packets, write_frames
+from mqvpn.dataplane.congestion cimport congestion_unexplored
 from mqvpn.dataplane.events cimport event_limits
 from mqvpn.dataplane.inner cimport packets_hand_over
 from mqvpn.dataplane.ranges cimport ACK_BYTES
@@ -16,6 +17,7 @@ from mqvpn.dataplane.table cimport control_turn, path_find
 
 # RFC 8289, section 4.3, gives 5 ms for links of constant rate; acks and bursts of outer paths come in steps of more.
 cdef double TARGET = 0.015
+cdef double PATIENCE = 0.1          # the same while a path's rate is not known yet, or held back on purpose
 
 cdef uint8_t PING[4]
 PING[0] = 1                         # PING and three PADDING frames
@@ -143,6 +145,19 @@ cdef bint send_probes(output_t* out, conn_t* conn) noexcept nogil:
     return True
 
 
+cdef double target_of(const conn_t* conn) noexcept nogil:
+    """Seconds that packets may wait before their sender is told to slow down. A queue before a path that is only being
+    explored says nothing of what the path can carry."""
+    cdef const path_t* path
+    cdef int i
+    for i in range(PATHS):
+        path = conn.paths[i]
+        if path != NULL and path.usable and (path.sent.cc.holding or (
+                congestion_unexplored(&path.sent.cc) and 2 * path.sent.in_flight >= path.sent.cc.cwnd)):
+            return PATIENCE
+    return TARGET
+
+
 cdef bint serve(output_t* out, conn_t* conn) noexcept nogil:
     """Everything this connection may send now. False: the slots ran out first, serve it again."""
     cdef int i
@@ -156,8 +171,9 @@ cdef bint serve(output_t* out, conn_t* conn) noexcept nogil:
     if done and not conn.closed:
         event_limits(out.core, conn)
         if conn.capsules:
-            packets_hand_over(out.core, conn, TARGET, out.now)
-        done = send_probes(out, conn) and (conn.quarter_stream < 0 or conn.capsules or send_packets(out, conn, TARGET))
+            packets_hand_over(out.core, conn, target_of(conn), out.now)
+        done = send_probes(out, conn) and (
+            conn.quarter_stream < 0 or conn.capsules or send_packets(out, conn, target_of(conn)))
         done = done and send_acks(out, conn, False)
     for i in range(PATHS):
         if conn.paths[i] != NULL:

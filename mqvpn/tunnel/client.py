@@ -76,7 +76,7 @@ class ClientOptions:
     port: int
     key: bytes = field(default=b"", repr=False)
     scheduler: str = "wlb"
-    congestion: str = "cubic"
+    congestion: str = "bbr"
     keep_alive: float = 15.0
     max_path_id: int | None = 8
     spread: bool = True

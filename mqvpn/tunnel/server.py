@@ -49,7 +49,7 @@ class ServerOptions:
     authorize: Callable[[bytes], str | None]
     max_clients: int = 64
     scheduler: str = "wlb"
-    congestion: str = "cubic"
+    congestion: str = "bbr"
     spread: bool = True
     reinjection: bool = True
     max_path_id: int | None = 8

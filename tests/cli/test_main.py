@@ -76,6 +76,7 @@ def test_client_flags(run: Run, key_file: Path, capsys: pytest.CaptureFixture[st
         log_level="debug",
         tun_name="t0",
         mtu=1400,
+        cc="cubic",
         init_max_path_id=4,
         warnings=settings.warnings,
     )
