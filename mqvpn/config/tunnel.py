@@ -66,8 +66,8 @@ class TunnelSettings:
     cc: str = setting(
         "[Multipath] CC", read_congestion, default="bbr",
         flag="--cc", metavar="bbr|cubic|none",
-        help="congestion control: bbr keeps queues short, and its rate on links that lose packets; cubic is a little faster"
-        " on a LAN; none: no limit, for links of our own",
+        help="congestion control: bbr keeps queues short, and its rate on links that lose packets; cubic is a little"
+        " faster on a LAN; none: no limit, for links of our own",
     )
     init_max_path_id: int = setting(
         "[Multipath] InitMaxPathId", read_integer(0, 2**32 - 1), default=0,
