@@ -13,6 +13,7 @@ from typing import Final
 BASE: Final = 1331  # bytes of UDP payload
 MAX_PROBES: Final = 3  # RFC 8899, section 5.1.3: of one size
 BASE_PROBES: Final = 8  # of BASE, without which the path is given up
+MORE_BASE_PROBES: Final = 24  # the same where BASE once passed: a link that now loses half of all is no smaller for it
 RAISE_AFTER: Final = 600.0  # seconds, RFC 8899, section 5.1.1: until a finished search begins again
 MANY_REFUSALS: Final = 2  # sizes that did not pass
 CLOSE_ENOUGH: Final = 16  # bytes: no smaller step is worth a probe
@@ -41,6 +42,7 @@ class MtuSearch:
         self._refused = self.largest + 1  # the smallest size that did not pass
         self._probing = 0  # size; 0: none is under way
         self._tries = self._refusals = 0
+        self._base_probes = MORE_BASE_PROBES if self.proven else BASE_PROBES
         self.raise_at: float | None = None
         if self.largest < BASE:  # the peer takes no more
             self.phase, self.proven = Phase.COMPLETE, self.largest
@@ -93,7 +95,7 @@ class MtuSearch:
         elif not arrived and size == self._probing:
             self._probing = 0
             self._tries += 1
-            if self._tries >= (MAX_PROBES if size > BASE else BASE_PROBES):
+            if self._tries >= (MAX_PROBES if size > BASE else self._base_probes):
                 self._refuse(size)
 
     def doubt(self) -> None:
@@ -118,6 +120,7 @@ class MtuSearch:
     def _settle(self) -> None:
         """A size passed."""
         self._probing = self._tries = 0
+        self._base_probes = MORE_BASE_PROBES
         if self.phase in (Phase.BASE, Phase.CONFIRM):
             self.phase = Phase.SEARCH
 

@@ -9,6 +9,9 @@ from typing import Final
 CHALLENGE_DATAGRAM_SIZE: Final = 1200  # RFC 9000, section 8.2.1: challenges are padded, and so prove this much
 INITIAL_PTO: Final = 1.0  # seconds: 333 ms of initial RTT and four times half of it (RFC 9002, section 6.2.2)
 SMALLEST_INTERVAL: Final = 0.1  # seconds between the first two challenges
+# The pauses double up to this, or the PTO if that is longer: each challenge and its answer may be lost, and a path over
+# a link that loses every second packet should not be given up for it.
+LARGEST_INTERVAL: Final = 0.25
 
 
 class Validation:
@@ -17,6 +20,7 @@ class Validation:
     def __init__(self, now: float, pto: float) -> None:
         """pto: the probe timeout of a path that works, in seconds, or INITIAL_PTO."""
         self._interval = max(pto, SMALLEST_INTERVAL)
+        self._largest = max(pto, LARGEST_INTERVAL)
         self._next_at = now
         # RFC 9000, section 8.2.4: "A value of three times the larger of the current PTO or the PTO for the
         # new path (using kInitialRtt, as defined in [QUIC-RECOVERY]) is RECOMMENDED."
@@ -31,11 +35,11 @@ class Validation:
         return now >= self._deadline
 
     def challenge(self, now: float) -> bytes:
-        """Return the data of the next PATH_CHALLENGE; the one after it waits twice as long."""
+        """Return the data of the next PATH_CHALLENGE, and set the time of the one after it."""
         data = secrets.token_bytes(8)
         self._sent.append(data)
         self._next_at = now + self._interval
-        self._interval *= 2
+        self._interval = min(2 * self._interval, self._largest)
         return data
 
     def is_answered_by(self, data: bytes) -> bool:

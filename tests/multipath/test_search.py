@@ -2,7 +2,16 @@
 
 import pytest
 
-from mqvpn.multipath.search import BASE, BASE_PROBES, CLOSE_ENOUGH, MAX_PROBES, RAISE_AFTER, MtuSearch, Phase
+from mqvpn.multipath.search import (
+    BASE,
+    BASE_PROBES,
+    CLOSE_ENOUGH,
+    MAX_PROBES,
+    MORE_BASE_PROBES,
+    RAISE_AFTER,
+    MtuSearch,
+    Phase,
+)
 
 
 def drive(search: MtuSearch, takes: int, now: float = 0.0) -> list[int]:
@@ -43,6 +52,15 @@ def test_one_size_is_given_up_after_three_losses() -> None:
 def test_a_link_that_does_not_take_the_base_is_hopeless() -> None:
     search = MtuSearch(1472)
     assert drive(search, 1300) == [BASE] * BASE_PROBES
+    assert search.phase is Phase.FAILED
+
+
+def test_the_base_is_tried_longer_where_it_once_passed() -> None:
+    """Half of all packets may be lost for a while."""
+    search = MtuSearch(1472)
+    drive(search, BASE)
+    search.doubt()
+    assert drive(search, 1300) == [BASE] * MORE_BASE_PROBES
     assert search.phase is Phase.FAILED
 
 

@@ -1,5 +1,7 @@
 """Challenges until one is answered."""
 
+import pytest
+
 from mqvpn.multipath.validation import INITIAL_PTO, Validation
 
 
@@ -11,8 +13,14 @@ def test_every_challenge_is_new_and_any_answer_counts() -> None:
     assert not validation.is_answered_by(b"guessing")
 
 
-def test_challenges_follow_at_growing_intervals_until_time_is_up() -> None:
-    validation = Validation(10.0, pto=0.2)
+@pytest.mark.parametrize(
+    ("pto", "expected"),
+    [(0.02, [10.0, 10.1, 10.3, *(10.55 + n / 4 for n in range(10))]), (0.7, [10.0, 10.7, 11.4, 12.1, 12.8])],
+    ids=["short", "long"],
+)
+def test_challenges_follow_until_time_is_up(pto: float, expected: list[float]) -> None:
+    """At intervals that grow up to 250 ms; a longer PTO is the interval."""
+    validation = Validation(10.0, pto=pto)
     times = []
     now = 10.0
     while not validation.has_failed(now):
@@ -20,7 +28,7 @@ def test_challenges_follow_at_growing_intervals_until_time_is_up() -> None:
         validation.challenge(now)
         times.append(round(now, 3))
         now = validation.next_timeout()
-    assert times == [10.0, 10.2, 10.6, 11.4]
+    assert times == pytest.approx(expected)
     assert now == 10.0 + 3 * INITIAL_PTO
 
 
