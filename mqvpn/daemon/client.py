@@ -213,6 +213,8 @@ class Client:
             self._offer_uplinks(self._tunnel, now)
             for interface in leaving:
                 self._tunnel.handle_link(interface, (), now)
+            for interface, role in _roles(settings).items():
+                self._tunnel.set_role(interface, role, now)
         self.pump.wake(now)
         self.uplinks.remove()
 
@@ -278,7 +280,7 @@ class Client:
             congestion=self._settings.cc,
             spread=self._settings.spread,
             reinjection=self._settings.reinjection,
-            roles={path.interface: Role(path.role == "backup", path.weight) for path in self._settings.paths},
+            roles=_roles(self._settings),
             keep_alive=KEEP_ALIVE,
             max_path_id=self._settings.init_max_path_id or 8,
             instance=self._identity.instance,
@@ -380,3 +382,8 @@ class Client:
 
 def _on_link(prefix: Network) -> IPv4Interface | IPv6Interface:
     return ip_interface(f"{prefix.network_address}/{prefix.prefixlen}")
+
+
+def _roles(settings: ClientSettings) -> dict[str, Role]:
+    """The part of each interface by its name."""
+    return {path.interface: Role(path.role == "backup", path.weight) for path in settings.paths}
