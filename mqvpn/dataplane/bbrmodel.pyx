@@ -38,11 +38,8 @@ cdef double bbr_bdp(const bbr_t* b, double bw, double gain) noexcept nogil:
 
 cdef double bbr_headroom(const congestion_t* cc) noexcept nogil:
     """What may be in flight beyond the model because it moves in bursts: GSO sends, receive batches, one ack for each.
-    On a LAN that is more than the path itself holds, and both ends' bursts add up."""
-    cdef double turns = cc.bbr.bw * TURNS
-    if cc.bbr.min_rtt < TURNS:
-        return turns + cc.bbr.extra_acked
-    return turns if turns > cc.bbr.extra_acked else cc.bbr.extra_acked
+    On a LAN that is more than the path itself holds."""
+    return cc.bbr.extra_acked + cc.bbr.bw * TURNS
 
 
 cdef double bbr_floor(const congestion_t* cc) noexcept nogil:
