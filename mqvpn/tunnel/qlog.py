@@ -166,12 +166,13 @@ class Trace:
                 self._note("recovery:metrics_updated", changed, path_id)
 
     def _sum_up(self, path_id: int, name: str, packets: int, size: int) -> None:
-        """One record for the 1-RTT packets since the last: qvis draws no more time than it has packets for."""
+        """One record for the 1-RTT packets since the last, so without a packet number: qvis draws no more time than it
+        has packets for."""
         known = self._traffic.get((path_id, name), (0, 0))
         if packets > known[0]:
             self._traffic[path_id, name] = packets, size
             data = {
-                "header": {"packet_type": "1RTT", "packet_number": packets - 1},
+                "header": {"packet_type": "1RTT"},
                 "raw": {"length": size - known[1]},
                 "packets": packets - known[0],
             }

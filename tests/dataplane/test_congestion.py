@@ -61,13 +61,9 @@ def test_two_bbr_connections_share_a_link_with_a_shallow_buffer(seed: int) -> No
 
 @pytest.mark.parametrize("buffer", [1.0, 2.0])
 def test_bbr_and_cubic_starve_neither(buffer: float) -> None:
-    """The median of three contests: when BBR probes is a matter of chance."""
-    rows = []
-    for _ in range(3):
-        contest = Contest(link(buffer=buffer), ["bbr", "cubic"])
-        contest.run(12)
-        rows.append(min(contest.rate(0, 5), contest.rate(1, 5)))
-    assert sorted(rows)[1] > 25
+    contest = Contest(link(buffer=buffer), ["bbr", "cubic"])
+    contest.run(12)
+    assert min(contest.rate(0, 5), contest.rate(1, 5)) > 25
 
 
 @pytest.mark.parametrize("buffer", [1.0, 4.0])

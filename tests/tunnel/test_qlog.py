@@ -132,7 +132,7 @@ def test_recovery_is_sampled_and_says_only_what_changed(tmp_path: Path) -> None:
 
 def test_one_record_for_many_packets_of_the_tunnel(tmp_path: Path) -> None:
     network, client = connected(tmp_path)
-    earlier = logs(network, client)[0].data("transport:packet_sent")[-1]["header"]["packet_number"]
+    logs(network, client)
     logs(network, network.server)
     packet = bytes.fromhex("4500001c00000000401100000a0000020a000001") + bytes(8)
     for _ in range(100):
@@ -146,7 +146,7 @@ def test_one_record_for_many_packets_of_the_tunnel(tmp_path: Path) -> None:
     assert len(sent) <= 2
     assert 100 <= sum(data["packets"] for data in sent) == sum(data["packets"] for data in received) <= 110
     assert sum(data["raw"]["length"] for data in sent) == sum(data["raw"]["length"] for data in received) > 100 * 28
-    assert sent[0]["header"] == {"packet_type": "1RTT", "packet_number": earlier + sent[0]["packets"]}
+    assert sent[0]["header"] == {"packet_type": "1RTT"}  # a number would be one packet's
 
 
 def test_key_updates(tmp_path: Path) -> None:
