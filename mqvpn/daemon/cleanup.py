@@ -14,6 +14,7 @@ from mqvpn.daemon import exit
 from mqvpn.daemon.dns import wanted
 from mqvpn.daemon.dnshelper import take_back
 from mqvpn.daemon.log import start_logging
+from mqvpn.daemon.undojournal import journal_of
 from mqvpn.system import block, nat, routing, unit
 from mqvpn.system.dns import resolved_is_asked
 from mqvpn.system.errors import OperationFailed
@@ -43,9 +44,11 @@ def run(settings: ServerSettings | ClientSettings) -> int:
 
 
 def _clean_up_client(settings: ClientSettings) -> None:
-    if settings.manage_routes:
+    undo = journal_of(settings)
+    if undo.record.slot is not None:
         with Netlink() as netlink:
-            routing.apply(netlink, routing.EMPTY)
+            routing.apply(netlink, routing.EMPTY, undo.record.slot)
+        undo.note(slot=None)
     if marked() or (wanted(settings) is not None and not resolved_is_asked()):
         answer = take_back(settings.instance or settings.tun_name)
         if answer.error:

@@ -35,16 +35,18 @@ from mqvpn.daemon.resolve import Unresolved, resolve
 from mqvpn.daemon.stats import report
 from mqvpn.daemon.stop import Stop
 from mqvpn.daemon.timerfd import clock
+from mqvpn.daemon.undojournal import journal_of
 from mqvpn.daemon.uplinks import Uplinks
 from mqvpn.dataplane.engine import Engine
 from mqvpn.multipath.configuration import quic_configuration
-from mqvpn.system import routing, tun
+from mqvpn.system import namespace, routing, tun
 from mqvpn.system.errors import OperationFailed
 from mqvpn.system.link import Netlink, TunLink
 from mqvpn.system.monitor import Monitor
 from mqvpn.system.notify import Notifier
 from mqvpn.system.routing import MARK
 from mqvpn.system.sysctl import Sysctls
+from mqvpn.system.undo import Undo
 from mqvpn.tunnel import events
 from mqvpn.tunnel.client import ClientOptions, ClientTunnel, State
 from mqvpn.tunnel.paths import Role
@@ -62,7 +64,6 @@ STATUSES = {
     events.Cause.FORGOTTEN: exit.UNAVAILABLE,
     events.Cause.REPLACED: exit.UNAVAILABLE,
 }
-
 
 LIVE = (
     *("log_level", "paths", "reconnect", "reconnect_interval"),
@@ -95,7 +96,7 @@ async def _serve(settings: ClientSettings, load: Load) -> int:
         switch.engage()
         device = passed.tun(settings.tun_name)
         up.callback(os.close, device.fd)
-        host = Host(netlink, device.name, settings, switch)
+        host = Host(netlink, device.name, settings, switch, journal_of(settings))
         up.callback(stop.unless_succeeded, host.restore)
         identity = Identity(os.environ.get("STATE_DIRECTORY"), str(settings.server_addr))
         up.push_async_callback(identity.close)
@@ -122,8 +123,11 @@ async def _serve(settings: ClientSettings, load: Load) -> int:
 class Host:
     """What the client changes on the machine."""
 
-    def __init__(self, netlink: Netlink, interface: str, settings: ClientSettings, switch: KillSwitch) -> None:
+    def __init__(
+        self, netlink: Netlink, interface: str, settings: ClientSettings, switch: KillSwitch, undo: Undo
+    ) -> None:
         self._netlink = netlink
+        self._undo = undo
         self._switch = switch
         self._interface = interface
         self._settings = settings
@@ -147,14 +151,21 @@ class Host:
             versions = {prefix.version for prefix in addresses}
             lan = self._settings.allow_lan or not self._settings.kill_switch
             wanted = tuple(route for route in routing.DEFAULT_ROUTES if route.version in versions)
-            routing.apply(self._netlink, routing.TunnelRoutes(self._interface, wanted, lan=lan))
+            self._route(routing.TunnelRoutes(self._interface, wanted, lan=lan))
         self._addresses = addresses
+
+    def _route(self, want: routing.TunnelRoutes) -> None:
+        with namespace.alone():  # of two that start at once, each finds a slot of its own
+            slot = self._undo.record.slot or routing.choose(self._netlink, self._interface)
+            self._undo.note(slot=slot)
+            routing.apply(self._netlink, want, slot)
 
     def restore(self) -> None:
         """Take back what apply() and prepare() did; the TUN takes its addresses along when it is closed."""
         try:
-            if self._settings.manage_routes:
-                routing.apply(self._netlink, routing.EMPTY)
+            if self._undo.record.slot is not None:
+                routing.apply(self._netlink, routing.EMPTY, self._undo.record.slot)
+                self._undo.note(slot=None)
         except OperationFailed as error:
             log.warning("%s", error)
         self._sysctls.restore()

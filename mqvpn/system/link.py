@@ -18,7 +18,7 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from mqvpn.system.errors import refused
-from mqvpn.system.routing import MAIN, PROTOCOL, TABLE, Item, Route, Rule
+from mqvpn.system.routing import MAIN, PROTOCOL, Item, Route, Rule
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -153,16 +153,16 @@ class Netlink:
         return 0, 0
 
     @in_worker
-    def routes(self) -> frozenset[Route]:
-        """The routes in our table that carry our protocol number."""
+    def routes(self, table: int) -> frozenset[Route]:
+        """The routes in this table that carry our protocol number."""
         with failing("list the routes"):
-            dumps = [self._ip.get_routes(family=family, table=TABLE) for family in VERSIONS]
+            dumps = [self._ip.get_routes(family=family, table=table) for family in VERSIONS]
             names = {link["index"]: link.get_attr("IFLA_IFNAME") for link in self._ip.get_links()}
         return frozenset(
             _route(message, names)
             for dump in dumps
             for message in dump
-            if message["proto"] == PROTOCOL and message.get_attr("RTA_TABLE") == TABLE
+            if message["proto"] == PROTOCOL and message.get_attr("RTA_TABLE") == table
         )
 
     @in_worker
@@ -196,7 +196,7 @@ class Netlink:
         family = FAMILIES[item.destination.version]
         destination = str(item.destination)
         self._ip.route(
-            verb, family=family, dst=destination, table=TABLE, proto=PROTOCOL, priority=item.metric, **way
+            verb, family=family, dst=destination, table=item.table, proto=PROTOCOL, priority=item.metric, **way
         )
 
     def _own_addresses(self, index: int) -> set[AddressOnLink]:
@@ -261,7 +261,7 @@ def _route(message: Any, names: dict[int, str]) -> Route:
     destination = ip_network(f"{message.get_attr('RTA_DST') or anywhere}/{message['dst_len']}")
     index = message.get_attr("RTA_OIF")
     name = None if message["type"] == RTN_UNREACHABLE else names.get(index, str(index))
-    return Route(destination, name, message.get_attr("RTA_PRIORITY") or 0)
+    return Route(destination, name, message.get_attr("RTA_PRIORITY") or 0, message.get_attr("RTA_TABLE"))
 
 
 def _rule(message: Any) -> Rule:

@@ -4,16 +4,17 @@
                                                     behind a kill switch that keeps local networks out
     28017: not fwmark 0x6d71 lookup 28017           the tunnel; each route has an unreachable one behind it
 
-Path sockets carry the mark, so the server needs no host route. Everything is tagged with our protocol number,
-by which clean-up finds it, also what a killed predecessor left. When the TUN goes, the unreachable routes
-stay: nothing leaks. But the kernel's reverse path filter, loose too, then drops all replies: so a start
-applies EMPTY before it asks the server anything.
+Path sockets carry the mark, so the server needs no host route. When the TUN goes, the unreachable routes stay:
+nothing leaks. Everything is tagged with our protocol number. Several clients do not meet: each has a slot, a
+table and two priorities of its own, the next ones behind those of the clients before; so the first one's routes win.
 """
 
 import logging
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 from typing import Protocol
+
+from mqvpn.system.errors import OperationFailed
 
 log = logging.getLogger(__name__)
 
@@ -25,16 +26,18 @@ MAIN_PRIORITY = 28016
 TUNNEL_PRIORITY = 28017
 TUNNEL_METRIC = 1024  # the one that the kernel gives to IPv6 routes without
 UNREACHABLE_METRIC = 4278198272
+SLOTS = 64  # clients with routes at the same time
 DEFAULT_ROUTES = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One route of ours in TABLE; without an interface it is `unreachable`."""
+    """One route of ours; without an interface it is `unreachable`."""
 
     destination: IPv4Network | IPv6Network
     interface: str | None
     metric: int
+    table: int = TABLE
 
     def __str__(self) -> str:
         way = "unreachable" if self.interface is None else f"dev {self.interface}"
@@ -62,6 +65,29 @@ Item = Route | Rule
 
 
 @dataclass(frozen=True, slots=True)
+class Slot:
+    """The place of one client among those of this machine: the priorities of its rules, and its table."""
+
+    number: int = 0
+    table: int = TABLE
+
+    @property
+    def main_priority(self) -> int:
+        return MAIN_PRIORITY + 2 * self.number
+
+    @property
+    def tunnel_priority(self) -> int:
+        return TUNNEL_PRIORITY + 2 * self.number
+
+    def owns(self, rule: Rule) -> bool:
+        """Whether a rule of our protocol number is this client's."""
+        return rule.priority in (self.main_priority, self.tunnel_priority)
+
+
+FIRST = Slot()
+
+
+@dataclass(frozen=True, slots=True)
 class TunnelRoutes:
     """What should go into the tunnel; with `lan`, more specific routes of the host win over it. The empty value is the
     wish that nothing of ours is left."""
@@ -77,15 +103,34 @@ EMPTY = TunnelRoutes()
 class Kernel(Protocol):
     """What routing needs of link.Netlink; all items are those with our PROTOCOL."""
 
-    def routes(self) -> frozenset[Route]: ...
+    def routes(self, table: int) -> frozenset[Route]: ...
     def rules(self) -> frozenset[Rule]: ...
     def add(self, item: Item) -> None: ...
     def delete(self, item: Item) -> None: ...
 
 
-def apply(kernel: Kernel, want: TunnelRoutes) -> None:
-    """Bring the kernel to `want`; may be called again at any time. Raises OperationFailed."""
-    for verb, item in plan(kernel.routes() | kernel.rules(), want):
+def choose(kernel: Kernel, interface: str) -> Slot:
+    """The first slot that no client uses, or the one whose routes lead into `interface`, which is ours: a predecessor
+    left it. The caller sees to it that nobody else chooses meanwhile. Raises OperationFailed."""
+    rules = kernel.rules()
+    free = None
+    for slot in (Slot(number, TABLE + number) for number in range(SLOTS)):
+        routes = kernel.routes(slot.table)
+        if any(route.interface == interface for route in routes):
+            return slot
+        if free is None and not routes and not any(map(slot.owns, rules)):
+            free = slot
+        elif free is not None and not any(rule.priority > slot.tunnel_priority for rule in rules):
+            break
+    if free is None:
+        raise OperationFailed("find a routing table", f"{SLOTS} clients have one", "stop one of them")
+    return free
+
+
+def apply(kernel: Kernel, want: TunnelRoutes, slot: Slot) -> None:
+    """Bring what is this client's in the kernel to `want`; may be called again at any time. Raises OperationFailed."""
+    have = kernel.routes(slot.table) | frozenset(filter(slot.owns, kernel.rules()))
+    for verb, item in plan(have, want, slot):
         log.debug("%s %s", verb, item)
         if verb == "add":
             kernel.add(item)
@@ -93,23 +138,23 @@ def apply(kernel: Kernel, want: TunnelRoutes) -> None:
             kernel.delete(item)
 
 
-def plan(have: frozenset[Item], want: TunnelRoutes) -> list[tuple[str, Item]]:
+def plan(have: frozenset[Item], want: TunnelRoutes, slot: Slot = FIRST) -> list[tuple[str, Item]]:
     """The steps from `have` to `want`: a rule never points to a table that does not hold its routes yet."""
-    wanted = desired(want)
+    wanted = desired(want, slot)
     stale = sorted(have - set(wanted), key=_order, reverse=True)
     return [("delete", item) for item in stale] + [("add", item) for item in wanted if item not in have]
 
 
-def desired(want: TunnelRoutes) -> list[Item]:
+def desired(want: TunnelRoutes, slot: Slot = FIRST) -> list[Item]:
     """Every item that `want` means, in the order in which it is safe to add them."""
     items: list[Item] = []
     for destination in want.destinations:
-        items.append(Route(destination, None, UNREACHABLE_METRIC))
-        items.append(Route(destination, want.interface, TUNNEL_METRIC))
+        items.append(Route(destination, None, UNREACHABLE_METRIC, slot.table))
+        items.append(Route(destination, want.interface, TUNNEL_METRIC, slot.table))
     for version in sorted({destination.version for destination in want.destinations}):
         if want.lan:
-            items.append(Rule(version, MAIN_PRIORITY, MAIN, suppress_prefix_length=0))
-        items.append(Rule(version, TUNNEL_PRIORITY, TABLE, unless_mark=MARK))
+            items.append(Rule(version, slot.main_priority, MAIN, suppress_prefix_length=0))
+        items.append(Rule(version, slot.tunnel_priority, slot.table, unless_mark=MARK))
     return sorted(items, key=_order)
 
 

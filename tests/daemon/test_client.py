@@ -14,6 +14,7 @@ from mqvpn.daemon.killswitch import KillSwitch
 from mqvpn.system.errors import OperationFailed
 from mqvpn.system.link import TunLink
 from mqvpn.system.routing import Item, Route
+from mqvpn.system.undo import Undo
 from tests.fakes.kernel import FakeKernel
 
 V4, V6 = IPv4Network("10.0.0.2/32"), IPv6Network("fd00::2/128")
@@ -34,7 +35,7 @@ def host(**changes: Any) -> tuple[Host, FakeNetlink]:
         **{"server_addr": HostPort("vpn.example", 443), "auth_key": Secret("k"), "manage_routes": True} | changes
     )
     switch = KillSwitch("mq0", "mq0", wanted=False, lan=False)
-    return Host(netlink, "mq0", settings, switch), netlink  # type: ignore[arg-type]
+    return Host(netlink, "mq0", settings, switch, Undo(None)), netlink  # type: ignore[arg-type]
 
 
 def destinations(items: set[Item]) -> set[str]:

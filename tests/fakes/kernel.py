@@ -14,8 +14,8 @@ class FakeKernel:
         self.items: set[Item] = set()
         self.log: list[str] = []
 
-    def routes(self) -> frozenset[Route]:
-        return frozenset(item for item in self.items if isinstance(item, Route))
+    def routes(self, table: int) -> frozenset[Route]:
+        return frozenset(item for item in self.items if isinstance(item, Route) and item.table == table)
 
     def rules(self) -> frozenset[Rule]:
         return frozenset(item for item in self.items if isinstance(item, Rule))

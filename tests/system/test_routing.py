@@ -11,7 +11,7 @@ import pytest
 from mqvpn.system import routing
 from mqvpn.system.errors import OperationFailed
 from mqvpn.system.link import Netlink
-from mqvpn.system.routing import DEFAULT_ROUTES, EMPTY, MARK, TABLE, Kernel, TunnelRoutes
+from mqvpn.system.routing import DEFAULT_ROUTES, EMPTY, FIRST, MARK, TABLE, Kernel, Slot, TunnelRoutes
 from mqvpn.system.tun import open_tun
 from tests.fakes.kernel import FakeKernel
 from tests.lab.net import Namespace, Net
@@ -71,27 +71,55 @@ def test_plan_routes_narrower_than_the_default() -> None:
     ]
 
 
+def test_a_slot_is_free_or_ours() -> None:
+    """The first one is taken; a predecessor of ours had the third."""
+    kernel = FakeKernel("tun0", "tun2")
+    routing.apply(kernel, BOTH, FIRST)
+    assert routing.choose(kernel, "tun2") == Slot(1, TABLE + 1)
+    routing.apply(kernel, TunnelRoutes("tun2", DEFAULT_ROUTES), Slot(2, TABLE + 2))
+    assert routing.choose(kernel, "tun2") == Slot(2, TABLE + 2)
+    assert routing.choose(kernel, "tun3") == Slot(1, TABLE + 1)
+
+
+def test_slots_do_not_meet() -> None:
+    kernel = FakeKernel("tun0", "tun1")
+    routing.apply(kernel, BOTH, FIRST)
+    first = set(kernel.items)
+    routing.apply(kernel, TunnelRoutes("tun1", DEFAULT_ROUTES), Slot(1, TABLE + 1))
+    assert kernel.items > first
+    routing.apply(kernel, EMPTY, Slot(1, TABLE + 1))
+    assert kernel.items == first
+
+
+def test_there_are_not_that_many_clients() -> None:
+    kernel = FakeKernel("tun0")
+    for number in range(routing.SLOTS):
+        routing.apply(kernel, BOTH, Slot(number, TABLE + number))
+    with pytest.raises(OperationFailed, match="64 clients have one"):
+        routing.choose(kernel, "tun1")
+
+
 def contract(kernel: Kernel, remove_tun: Callable[[], Any]) -> None:
     """What routing needs of a kernel, fake or real, that has the interface tun0."""
-    routing.apply(kernel, BOTH)
-    applied = kernel.routes() | kernel.rules()
+    routing.apply(kernel, BOTH, FIRST)
+    applied = kernel.routes(TABLE) | kernel.rules()
     assert applied == set(routing.desired(BOTH))
-    routing.apply(kernel, BOTH)
-    routing.apply(kernel, IPV4)
-    assert kernel.routes() | kernel.rules() == set(routing.desired(IPV4))
+    routing.apply(kernel, BOTH, FIRST)
+    routing.apply(kernel, IPV4, FIRST)
+    assert kernel.routes(TABLE) | kernel.rules() == set(routing.desired(IPV4))
     rule = next(iter(kernel.rules()))
     with pytest.raises(OperationFailed, match="File exists"):
         kernel.add(rule)
     kernel.delete(rule)
     kernel.delete(rule)
-    routing.apply(kernel, BOTH)
-    assert kernel.routes() | kernel.rules() == applied
+    routing.apply(kernel, BOTH, FIRST)
+    assert kernel.routes(TABLE) | kernel.rules() == applied
     remove_tun()
-    assert {route.interface for route in kernel.routes()} == {None}
+    assert {route.interface for route in kernel.routes(TABLE)} == {None}
     with pytest.raises(OperationFailed, match="No such device"):
-        routing.apply(kernel, BOTH)
-    routing.apply(kernel, EMPTY)
-    assert not kernel.routes() | kernel.rules()
+        routing.apply(kernel, BOTH, FIRST)
+    routing.apply(kernel, EMPTY, FIRST)
+    assert not kernel.routes(TABLE) | kernel.rules()
 
 
 def test_contract_fake() -> None:
@@ -146,7 +174,7 @@ def test_default_route_goes_into_the_tunnel_but_not_for_marked_packets(net: Net)
         client.ip("addr", "add", "10.9.0.2/32", "dev", "tun0")
         client.ip("addr", "add", "fd00::2/128", "dev", "tun0", "nodad")
         with Netlink() as netlink:
-            routing.apply(netlink, BOTH)
+            routing.apply(netlink, BOTH, FIRST)
         for address in ("8.8.8.8", "2620:fe::fe"):
             assert way(client, address) == "tun0"
             assert way(client, address, "mark", str(MARK)) == "eth0"
@@ -167,13 +195,13 @@ def test_empty_removes_what_a_killed_client_left_and_nothing_else(net: Net) -> N
         open_tun("tun0")
         client.ip("link", "set", "tun0", "up")
         with Netlink() as netlink:
-            routing.apply(netlink, BOTH)
-            routing.apply(netlink, BOTH)
+            routing.apply(netlink, BOTH, FIRST)
+            routing.apply(netlink, BOTH, FIRST)
 
     def clean_up() -> None:
         with Netlink() as netlink:
-            routing.apply(netlink, EMPTY)
-            routing.apply(netlink, EMPTY)
+            routing.apply(netlink, EMPTY, FIRST)
+            routing.apply(netlink, EMPTY, FIRST)
 
     inside(client, killed)
     assert difference(before, snapshot(client.name))

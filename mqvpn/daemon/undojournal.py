@@ -1,0 +1,37 @@
+"""Where a daemon's undo journal (system.undo) is: its runtime directory, or /run/mqvpn/NAME for one started by hand."""
+
+import logging
+import os
+from pathlib import Path
+
+from mqvpn.config.client import ClientSettings
+from mqvpn.config.server import ServerSettings
+from mqvpn.system.undo import Undo
+
+log = logging.getLogger(__name__)
+
+RUN = Path("/run/mqvpn")
+CLIENT, SERVER = "client-", "server"
+
+
+def journal_of(settings: ClientSettings | ServerSettings) -> Undo:
+    """The journal of this daemon, and of its predecessor."""
+    folder = place(CLIENT + settings.name if isinstance(settings, ClientSettings) else SERVER)
+    if "RUNTIME_DIRECTORY" not in os.environ and not _can_make(folder):
+        log.warning("%s cannot be made: if mqvpn is killed, nobody knows what there is to undo", folder)
+        return Undo(None)
+    return Undo(folder)
+
+
+def place(name: str) -> Path:
+    """The directory of the journal of client-NAME or server."""
+    given = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
+    return Path(given) if given else RUN / name
+
+
+def _can_make(folder: Path) -> bool:
+    try:
+        folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK)

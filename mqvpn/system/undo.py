@@ -1,0 +1,122 @@
+"""The undo journal: what one instance has changed on this machine, written down before each change.
+
+It is a file in a directory that a reboot empties, as the kernel forgets all of this too, and it is replaced whole. Who
+comes after a death, the next start or --clean-up, goes on from it, whatever the configuration says by then. What a
+reboot does not undo, /etc/resolv.conf, is noted in a state directory (resolvfile.py, resolvconf.py).
+"""
+
+import dataclasses
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from mqvpn.system import durable, namespace
+from mqvpn.system.errors import OperationFailed, refused
+from mqvpn.system.routing import Slot
+
+log = logging.getLogger(__name__)
+
+FILE = "undo.json"
+MAX_SIZE = 1 << 20  # bytes
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A kernel setting as it was before our first write, and as our last write left it."""
+
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """What there is to undo: our routes and rules, the server's firewall tables, the client whose kill switch stands,
+    the client that set the DNS, and kernel settings by their names."""
+
+    slot: Slot | None = None
+    tables: tuple[str, ...] = ()
+    block: str = ""
+    dns: str = ""
+    sysctls: Mapping[str, Change] = field(default_factory=dict)
+
+
+NOTHING = Record()
+
+
+class JournalUnwritable(OperationFailed):
+    """The journal cannot be written, so nothing may be changed."""
+
+
+class Undo:
+    """The journal in `directory`, which is made if need be; None: it lasts as long as the process."""
+
+    def __init__(self, directory: Path | None) -> None:
+        self._file = directory / FILE if directory is not None else None
+        self._namespace = namespace.identity()
+        self.record = NOTHING
+        try:
+            self.record = self._load(self._file) if self._file is not None else NOTHING
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            log.warning("%s: what was changed before is not known: %s", self._file, error)
+
+    def note(self, **changes: Any) -> None:
+        """Set these fields of the record. Raises JournalUnwritable; the old record then stands."""
+        record = dataclasses.replace(self.record, **changes)
+        if record == self.record:
+            return
+        if self._file is not None:
+            try:
+                self._write(self._file, record)
+            except OSError as error:
+                hint = "make room there, or run it where it can write"
+                said = refused(f"note in {self._file} what is to be undone", error.errno or 0)
+                operation, reason = str(said).split(": ")[:2]
+                raise JournalUnwritable(operation, reason.partition(";")[0], hint, said.code) from error
+        self.record = record
+
+    def others(self) -> list[Record]:
+        """The records of the other instances in this network namespace."""
+        if self._file is None:
+            return []
+        found = []
+        for file in sorted(self._file.parent.parent.glob(f"*/{FILE}")):
+            if file != self._file:
+                try:
+                    found.append(self._load(file))
+                except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+                    log.debug("%s: %s", file, error)
+        return found
+
+    def _load(self, file: Path) -> Record:
+        try:
+            with file.open("rb") as opened:
+                value = json.loads(opened.read(MAX_SIZE))
+        except FileNotFoundError:
+            return NOTHING
+        if value["namespace"] != self._namespace:
+            return NOTHING
+        return decode(value)
+
+    def _write(self, file: Path, record: Record) -> None:
+        if record == NOTHING:
+            durable.remove(file)
+            return
+        file.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        value = {"namespace": self._namespace} | dataclasses.asdict(record)
+        durable.replace(file, json.dumps(value).encode())
+
+
+def decode(value: Mapping[str, Any]) -> Record:
+    """The record in the file's JSON value. Raises ValueError, TypeError, KeyError or AttributeError."""
+    slot = value["slot"]
+    return Record(
+        slot=Slot(int(slot["number"]), int(slot["table"])) if slot is not None else None,
+        tables=tuple(str(table) for table in value["tables"]),
+        block=str(value["block"]),
+        dns=str(value["dns"]),
+        sysctls={str(n): Change(str(c["before"]), str(c["after"])) for n, c in value["sysctls"].items()},
+    )
