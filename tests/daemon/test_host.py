@@ -1,4 +1,4 @@
-"""What the client does to the machine, and how it goes on after an attempt has failed."""
+"""What the client does to the machine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from mqvpn.config.client import ClientSettings
 from mqvpn.config.values import HostPort, Secret
-from mqvpn.daemon.client import Host
+from mqvpn.daemon.host import Host
 from mqvpn.daemon.killswitch import KillSwitch
 from mqvpn.system.errors import OperationFailed
 from mqvpn.system.link import TunLink

@@ -1,0 +1,48 @@
+"""What a client's settings mean for its tunnel: options, QUIC configuration, the roles of its paths."""
+
+from typing import Any
+
+from mqvpn.config.client import ClientSettings
+from mqvpn.daemon.identity import Identity
+from mqvpn.multipath.configuration import quic_configuration
+from mqvpn.tunnel.client import ClientOptions
+from mqvpn.tunnel.paths import Role
+
+IDLE_TIMEOUT = 60.0  # seconds without a packet of the server's
+KEEP_ALIVE = 15.0  # seconds
+
+
+def tunnel_options(settings: ClientSettings, identity: Identity) -> ClientOptions:
+    """What the tunnel is to be, for the client that `identity` names."""
+    key = settings.auth_key
+    return ClientOptions(
+        host=settings.server_addr.host,
+        port=settings.server_addr.port,
+        key=key.reveal().encode() if key is not None else b"",
+        scheduler=settings.scheduler,
+        congestion=settings.cc,
+        spread=settings.spread,
+        reinjection=settings.reinjection,
+        roles=roles(settings),
+        keep_alive=KEEP_ALIVE,
+        max_path_id=settings.init_max_path_id or 8,
+        instance=identity.instance,
+        last_addresses=identity.last_addresses,
+    )
+
+
+def configuration(settings: ClientSettings, ca: Any) -> Any:
+    """The QUIC configuration; `ca` as load_ca returns it."""
+    return quic_configuration(
+        is_client=True,
+        idle_timeout=IDLE_TIMEOUT,
+        server_name=settings.server_name,
+        verify=not settings.insecure,
+        ca=ca,
+        pins=settings.pins,
+    )
+
+
+def roles(settings: ClientSettings) -> dict[str, Role]:
+    """The part of each interface by its name."""
+    return {path.interface: Role(path.role == "backup", path.weight) for path in settings.paths}
