@@ -26,8 +26,9 @@ Engine.transmit: the scheduler picks a path, each segment is cut straight into i
 
 A packet in: Sockets.receive fills a batch (recvmmsg, GRO) -> Engine.receive: connection ID -> path, protection
 off in place, frames apart; IP packets are checked, those of a flow that uses several paths are put back in order
-(resequence), and Tun.write coalesces neighbours of a flow into super packets; all other frames become events ->
-multipath.connection -> tunnel.http3 -> connectip.session -> tunnel events -> the daemon applies them with system.
+(resequence; stamps towards the C mqvpn), and Tun.write coalesces neighbours of a flow into super packets; all other
+frames become events -> multipath.connection -> tunnel.http3 -> connectip.session -> tunnel events -> the daemon
+applies them with system.
 
 The seam: aioquic does TLS 1.3, Initial and Handshake packets, Retry, streams and HTTP/3, but never builds or opens a
 1-RTT packet. multipath.seam swaps its 1-RTT keys for a stand-in that hands the secrets to the engine, and takes

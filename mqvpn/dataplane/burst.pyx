@@ -12,7 +12,7 @@ from mqvpn.dataplane.congestion cimport pacing_allows, pacing_sent
 from mqvpn.dataplane.crypto cimport SAMPLE, TAG, header_masks, seal
 from mqvpn.dataplane.ecn cimport ecn_mark
 from mqvpn.dataplane.events cimport event_refused
-from mqvpn.dataplane.flow cimport FLOW_QUANTUM, flow_t, queue_head, queue_pop, queue_sent
+from mqvpn.dataplane.flow cimport FLOW_QUANTUM, STAMPED, UNDECIDED, flow_t, queue_head, queue_pop, queue_sent
 from mqvpn.dataplane.headers cimport store16, store32
 from mqvpn.dataplane.packet cimport packet_t
 from mqvpn.dataplane.ranges cimport ACK_BYTES
@@ -21,6 +21,7 @@ from mqvpn.dataplane.reinject cimport kept_add, kept_note, kept_reserve, kept_t,
 from mqvpn.dataplane.resequence cimport SPREAD_BYTES, SPREAD_CONTEXT
 from mqvpn.dataplane.schedule cimport *
 from mqvpn.dataplane.segment cimport segment_done, segment_length, segment_write
+from mqvpn.dataplane.stamps cimport STAMP_BYTES, numbering, stamp_write, stamps_judge
 from mqvpn.dataplane.state cimport *
 
 cdef enum:
@@ -151,7 +152,7 @@ cdef uint32_t smallest_room(const conn_t* conn, const choice_t* choice) noexcept
     cdef const path_t* path
     for k in range(choice.count):
         path = conn.paths[choice.slots[k]]
-        room = path.mtu - header_length(path) - conn.prefix_length - TAG - (SPREAD_BYTES if conn.spread else 0)
+        room = path.mtu - header_length(path) - conn.prefix_length - TAG - numbering(conn)
         least = room if room < least else least
     room = conn.peer_datagram - conn.prefix_length if conn.peer_datagram > conn.prefix_length else 0
     return room if room < least and not conn.capsules else least
@@ -164,17 +165,29 @@ cdef void refuse(output_t* out, conn_t* conn, flow_t* flow, packet_t* packet, ui
     queue_pop(&conn.queue, flow)
 
 
+cdef inline uint32_t prefix_length(const conn_t* conn, flow_t* flow) noexcept nogil:
+    """Bytes between QUIC's short header and the IP packets of a flow, which has some."""
+    if conn.stamps != NULL and flow.stamps == UNDECIDED:
+        stamps_judge(conn, flow)
+    if flow.stamps == STAMPED:
+        return conn.prefix_length + STAMP_BYTES
+    return conn.prefix_length + (SPREAD_BYTES if flow.spread or conn.several else 0)
+
+
 cdef inline void write_prefix(output_t* out, conn_t* conn, flow_t* flow, uint8_t* q) noexcept nogil:
-    """DATAGRAM, quarter stream ID and context 0; or context 2 with the flow's number, 0 of one that is not spread, and
-    the packet's."""
+    """DATAGRAM, quarter stream ID and context 0, with a stamp if the flow has them; or context 2 with the number of the
+    flow, 0 of one that is not spread, and that of the packet."""
     memcpy(q, conn.prefix, conn.prefix_length)
+    if flow.stamps == STAMPED:
+        stamp_write(q + conn.prefix_length, flow)
+        return
     if not flow.spread and not conn.several:
         return
     q[conn.prefix_length - 1] = SPREAD_CONTEXT
     q += conn.prefix_length
     if flow.spread:
         store16(q, flow.number)
-        store32(q + 2, flow.sequence)
+        store32(q + 2, <uint32_t>flow.sequence)
         flow.sequence += 1
         conn.spread_at[flow.number & (LANES - 1)] = out.now
     else:
@@ -226,7 +239,7 @@ cdef int send_flow(output_t* out, conn_t* conn, flow_t* flow, int slot, choice_t
     cdef path_t* path = conn.paths[slot]
     cdef int64_t* room = &choice.room[slot]
     cdef uint32_t header = header_length(path), length, size
-    cdef uint32_t prefix = conn.prefix_length + (SPREAD_BYTES if flow.spread or conn.several else 0)
+    cdef uint32_t prefix = prefix_length(conn, flow)
     cdef bint keeps = conn.several and conn.reinjection
     cdef uint32_t rider
     cdef uint64_t kept = 0

@@ -1,12 +1,14 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """HTTP datagrams in: quarter stream ID, Context ID, and what the context means.
 
-RFC 9297, section 2.1; RFC 9484, section 6 (Context ID 0 is an IP packet); `resequence` has context 2.
+RFC 9297, section 2.1; RFC 9484, section 6 (Context ID 0 is an IP packet, or one behind a stamp: `stamps`);
+`resequence` has context 2.
 """
 from libc.stdint cimport int64_t, uint64_t
 from mqvpn.dataplane.events cimport event_allowed, event_bytes
 from mqvpn.dataplane.inner cimport packet_allowed, packet_deliver
 from mqvpn.dataplane.resequence cimport SPREAD_CONTEXT, spread_received
+from mqvpn.dataplane.stamps cimport STAMP, stamp_received
 from mqvpn.dataplane.state cimport *
 from mqvpn.dataplane.varint cimport get_varint
 
@@ -37,6 +39,9 @@ cdef void datagram_received(core_t* core, conn_t* conn, path_t* path, uint8_t* d
     length = <uint32_t>(end - at)
     if <int64_t>stream == conn.quarter_stream:
         if context == 0:
+            if conn.stamps != NULL and length and at[0] == STAMP:
+                stamp_received(core, conn, slot_of(conn, path), at, length, sink, now)
+                return
             if packet_allowed(core, conn, at, length, now):
                 packet_deliver(core, conn, at, length, sink)
             return

@@ -9,6 +9,7 @@ from mqvpn.dataplane.udp import Bursts, Datagrams
 Endpoint = tuple[str, int]
 Prefix = tuple[bytes, int]
 Elsewhere = tuple[int, Endpoint, Endpoint | None, bytes]  # socket, remote, local, connection ID
+ReorderRule = tuple[int, float, int]  # port (0: any), longest wait in seconds, packets ahead (0: leave it alone)
 
 # Event kinds: the first item of each tuple that Engine.events() returns, and what follows it.
 LONG_HEADER: int  # socket, remote, local, data: a datagram that begins with a long header, whole
@@ -39,6 +40,7 @@ AES_256_GCM: int
 CHACHA20_POLY1305: int
 ANY_PATH: int
 SPREAD_BYTES: int  # more bytes that a packet of a spread flow needs
+STAMP_BYTES: int  # more bytes that a packet needs which is stamped for the C mqvpn
 OVERHEAD: int  # bytes that a UDP payload needs around an IP packet (quarter stream ID below 64)
 
 class PathStats(NamedTuple):
@@ -156,6 +158,9 @@ class Connection:
         """minrtt, wlb, wlb_udp_pin or redundant (without spread flows: minrtt)."""
     def set_spread(self, enabled: bool) -> None:
         """Both ends put flows that use several paths back in order: costs SPREAD_BYTES of every inner packet's MTU."""
+    def set_reorder(self, rules: Sequence[ReorderRule]) -> None:
+        """Both ends put UDP flows back in order as the C mqvpn does; the first rule that fits a flow decides. It costs
+        STAMP_BYTES of every inner packet's MTU. Empty: not in use. Raises ValueError for more than 16 rules."""
     def set_reinjection(self, enabled: bool) -> None:
         """Whether IP packets in flight on a path that fails go out again on another; needs set_spread()."""
     def set_congestion(self, name: str) -> None:

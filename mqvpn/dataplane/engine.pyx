@@ -15,6 +15,7 @@ from mqvpn.dataplane.packet cimport PacketBatch, PacketRefs
 from mqvpn.dataplane.receive cimport receive_slot
 from mqvpn.dataplane.resequence cimport SPREAD_BYTES as FLOW_AND_NUMBER, released_free
 from mqvpn.dataplane.session cimport Connection as Compiled
+from mqvpn.dataplane.stamps cimport STAMP_BYTES as STAMP_LENGTH
 from mqvpn.dataplane.state cimport *
 from mqvpn.dataplane.table cimport conn_ready, conn_take
 from mqvpn.dataplane.timers cimport conn_deadline, conn_timeout
@@ -30,6 +31,7 @@ from mqvpn.dataplane.session import Connection, PathStats  # no-cython-lint
 Endpoint = tuple[str, int]
 Prefix = tuple[bytes, int]
 Elsewhere = tuple
+ReorderRule = tuple
 
 LONG_HEADER = EVENT_LONG_HEADER
 EARLY = EVENT_EARLY
@@ -54,6 +56,7 @@ RECEIVE = 0
 SEND = 1
 ANY_PATH = ANY
 SPREAD_BYTES = FLOW_AND_NUMBER
+STAMP_BYTES = STAMP_LENGTH
 OVERHEAD = 1 + CID_BYTES + 4 + 3 + 16   # short header, DATAGRAM with quarter stream ID and context, tag
 
 cdef enum:

@@ -5,6 +5,11 @@ from mqvpn.dataplane.packet cimport packet_t
 cdef enum:
     FLOW_QUANTUM = 16384            # bytes a flow may send before it is the next one's turn
 
+cdef enum stamping:
+    UNDECIDED = 0
+    NEVER = 1
+    STAMPED = 2
+
 cdef struct flow_t:
     flow_t* chain                   # next in its hash bucket
     flow_t* before                  # round of flows that have packets
@@ -23,7 +28,8 @@ cdef struct flow_t:
     uint8_t spread                  # it uses several paths at once, under this number and counting
     uint16_t number
     double settled                  # spread: until then only its own path, lest it overtakes what left there unnumbered
-    uint32_t sequence
+    uint64_t sequence               # of its next packet: spread, or stamped
+    stamping stamps                 # whether its packets are stamped (stamps.pyx), if the peer takes that
     # CoDel (RFC 8289)
     double first_above
     double drop_next
@@ -41,7 +47,7 @@ cdef struct queue_t:
     uint32_t packets
     double swept                    # when idle flows were last forgotten
 
-cdef uint64_t flow_key(const packet_t* packet) noexcept nogil
+cdef uint64_t flow_key(const uint8_t* p, uint32_t length) noexcept nogil
 cdef int queue_add(queue_t* queue, packet_t* packet, uint64_t* drops) noexcept nogil
 cdef packet_t* queue_head(queue_t* queue, flow_t* flow, double target, double now, uint64_t* drops) noexcept nogil
 cdef void queue_sent(queue_t* queue, flow_t* flow, uint32_t size, double now) noexcept nogil

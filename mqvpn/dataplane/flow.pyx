@@ -38,15 +38,14 @@ cdef inline uint64_t mix(uint64_t h, uint64_t value) noexcept nogil:
     return h ^ (h >> 29)
 
 
-cdef uint64_t flow_key(const packet_t* packet) noexcept nogil:
-    """Hash of addresses, protocol and, but for fragments, ports."""
+cdef uint64_t flow_key(const uint8_t* p, uint32_t length) noexcept nogil:
+    """Hash of addresses, protocol and, but for fragments, ports, of a packet with a whole IP header."""
     cdef headers_t headers
-    cdef const uint8_t* p = packet.data
-    cdef uint64_t h = packet.version
-    cdef uint32_t i, at = 12 if packet.version == 4 else 8, size = 8 if packet.version == 4 else 32
+    cdef uint64_t h = p[0] >> 4
+    cdef uint32_t i, at = 12 if h == 4 else 8, size = 8 if h == 4 else 32
     for i in range(at, at + size, 2):
         h = mix(h, load16(p + i))
-    if not headers_read(p, packet.length, &headers):
+    if not headers_read(p, length, &headers):
         return h
     h = mix(h, headers.protocol)
     if not headers.fragment and headers.protocol in (6, 17) and headers.length > headers.ip_length:
@@ -121,6 +120,7 @@ cdef flow_t* obtain(queue_t* queue, uint64_t key, double now) noexcept nogil:
             return NULL
     i = key & (queue.bucket_count - 1)
     if queue.flow_count >= FLOWS_MOST and queue.buckets[i] != NULL:
+        queue.buckets[i].stamps = NEVER         # a sequence is of one flow alone
         return queue.buckets[i]
     flow = <flow_t*>calloc(1, sizeof(flow_t))
     if flow == NULL:
@@ -179,7 +179,7 @@ cdef void queue_pop(queue_t* queue, flow_t* flow) noexcept nogil:
 
 cdef int queue_add(queue_t* queue, packet_t* packet, uint64_t* drops) noexcept nogil:
     """Take a packet; makes room by dropping from the longest flow. Returns 0, -1 if this one was not taken."""
-    cdef flow_t* flow = obtain(queue, flow_key(packet), packet.arrived)
+    cdef flow_t* flow = obtain(queue, flow_key(packet.data, packet.length), packet.arrived)
     if flow == NULL:
         drops[DROP_NO_MEMORY] += 1
         packet_free(packet)

@@ -8,7 +8,7 @@ refused. The checksum is brought up to date for the two bytes alone (RFC 1624): 
 from libc.stdint cimport uint8_t, uint32_t
 from mqvpn.dataplane.crypto cimport TAG
 from mqvpn.dataplane.headers cimport IPV6_HEADER, PROTOCOL_TCP, TCP_HEADER, headers_read, headers_t, load16, store16
-from mqvpn.dataplane.resequence cimport SPREAD_BYTES
+from mqvpn.dataplane.stamps cimport numbering
 from mqvpn.dataplane.state cimport PATHS, conn_t, path_t
 
 cdef enum:
@@ -31,7 +31,7 @@ cdef uint32_t inner_mtu(const conn_t* conn) noexcept nogil:
         path = conn.paths[i]
         if path == NULL or not path.usable or path.abandoned or not path.opened:
             continue
-        overhead = 1 + path.dcid_length + 4 + conn.prefix_length + TAG + (SPREAD_BYTES if conn.spread else 0)
+        overhead = 1 + path.dcid_length + 4 + conn.prefix_length + TAG + numbering(conn)
         room = path.mtu - overhead if path.mtu > overhead else 0
         least = room if least == 0 or room < least else least
     room = conn.peer_datagram - conn.prefix_length if conn.peer_datagram > conn.prefix_length else 0

@@ -10,9 +10,10 @@ A spread flow's number leads to the lane of its low bits; its sender lets no two
 holds what came too early. A gap is given up when every path in use has delivered a later number (each path keeps its
 order, so the missing packet is lost), or when our patience ends. Packets that come after their gap was given up still
 pass. Memory is bounded by LANES, WINDOW and HELD_MOST: one peer cannot take the whole pool of packets from all others.
+The flows of stamps.pyx use the same lanes.
 """
 from libc.stdint cimport int32_t, int64_t
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 from mqvpn.dataplane.headers cimport load16, load32
 from mqvpn.dataplane.inner cimport packet_allowed, packet_deliver
@@ -20,7 +21,6 @@ from mqvpn.dataplane.packet cimport packet_free, packet_new
 from mqvpn.dataplane.state cimport DROP_DUPLICATE, DROP_NO_MEMORY, DROP_TOO_SHORT, LANES, lane_t
 
 cdef enum:
-    WINDOW = 4096                   # packets a flow may be ahead of a gap; a power of two
     HELD_BYTES = 2048               # a packet that is held lies in a small buffer
     PASSED = 65536                  # numbers of flows that are not spread, within which one is known to be a duplicate
     HELD_MOST = 4096                # packets of one connection that are held; the pool has 32,768 for all
@@ -33,31 +33,51 @@ cdef double IN_USE = 0.250          # a path that delivered no numbered packet f
 cdef double IDLE = 10.0             # a lane that was not used for so long may be taken over
 
 
-cdef lane_t* lane_of(conn_t* conn, uint16_t flow, uint32_t sequence) noexcept nogil:
-    """The lane of a flow, made or taken over if need be; NULL: no memory."""
-    cdef lane_t* lane
+cdef bint lanes_make(conn_t* conn) noexcept nogil:
+    """Have the lanes, none of which is a flow's yet. False: no memory."""
     if conn.lanes == NULL:
         conn.lanes = <lane_t*>calloc(LANES, sizeof(lane_t))
-        if conn.lanes == NULL:
-            return NULL
+    return conn.lanes != NULL
+
+
+cdef bint lane_begin(conn_t* conn, lane_t* lane, uint64_t flow, uint64_t expected) noexcept nogil:
+    """Give the lane to a flow whose next number that is; what it holds of another's is lost. False: no memory."""
+    cdef packet_t** ring = lane.ring
+    cdef uint64_t* seen = lane.seen
+    if ring == NULL or lane.held:   # else the ring is empty: flows that take each other's lane in turn cost little
+        lane_clear(conn, lane)
+        ring = <packet_t**>calloc(WINDOW, sizeof(packet_t*))
+        seen = <uint64_t*>malloc(WINDOW // 8)
+        if ring == NULL or seen == NULL:
+            free(ring)
+            free(seen)
+            return False
+    memset(lane, 0, sizeof(lane_t))
+    memset(seen, 0, WINDOW // 8)
+    lane.ring, lane.seen = ring, seen
+    lane.flow = flow
+    lane.expected = lane.end = expected
+    lane.window, lane.most = WINDOW, WAIT_MOST
+    return True
+
+
+cdef lane_t* lane_of(conn_t* conn, uint16_t flow, uint32_t sequence) noexcept nogil:
+    """The lane of a spread flow, made or taken over if need be; NULL: no memory."""
+    cdef lane_t* lane
+    if not lanes_make(conn):
+        return NULL
     lane = &conn.lanes[flow % LANES]
     if lane.ring != NULL and lane.flow == flow:
         return lane
-    lane_clear(conn, lane)
-    lane.ring = <packet_t**>calloc(WINDOW, sizeof(packet_t*))
-    lane.seen = <uint64_t*>calloc(WINDOW // 64, sizeof(uint64_t))
-    if lane.ring == NULL or lane.seen == NULL:
-        lane_clear(conn, lane)
-        return NULL
-    lane.flow = flow
     # Flows begin at 0; one that we meet late begins where we meet it.
-    lane.expected = lane.end = (<uint64_t>1 << 32) + (sequence if sequence >= WINDOW else 0)
+    if not lane_begin(conn, lane, flow, (<uint64_t>1 << 32) + (sequence if sequence >= WINDOW else 0)):
+        return NULL
     return lane
 
 
 cdef void lane_clear(conn_t* conn, lane_t* lane) noexcept nogil:
     cdef uint32_t i
-    if lane.held:                   # else the ring is empty: flows that take each other's lane in turn cost little
+    if lane.held:
         for i in range(WINDOW):
             if lane.ring[i] != NULL:
                 packet_free(lane.ring[i])
@@ -129,7 +149,7 @@ cdef void advance(core_t* core, conn_t* conn, lane_t* lane, sink_t* sink, double
         lane.waiting = now
     elif lane.waiting == 0.0:
         lane.gap_at = now
-        lane.waiting = now + patience(conn, now)
+        lane.waiting = now + patience(conn, lane, now)
 
 
 cdef void learn(conn_t* conn, const lane_t* lane, uint64_t number, double now) noexcept nogil:
@@ -146,7 +166,7 @@ cdef void learn(conn_t* conn, const lane_t* lane, uint64_t number, double now) n
         conn.lag_at = now
 
 
-cdef double patience(const conn_t* conn, double now) noexcept nogil:
+cdef double patience(const conn_t* conn, const lane_t* lane, double now) noexcept nogil:
     """How long to wait for a gap: as much as the RTTs of the paths differ, and some; longer if packets come later."""
     cdef double low = 1e30, high = 0.0, rtt
     cdef int i
@@ -158,7 +178,7 @@ cdef double patience(const conn_t* conn, double now) noexcept nogil:
     high = high - low + WAIT_LEAST
     if high < conn.lag and now - conn.lag_at < LAG_KEPT:
         high = conn.lag
-    return WAIT_LEAST if high < WAIT_LEAST else (WAIT_MOST if high > WAIT_MOST else high)
+    return high if high < lane.most else lane.most
 
 
 cdef bint hold(core_t* core, conn_t* conn, lane_t* lane, uint64_t number, const uint8_t* data,
@@ -177,10 +197,10 @@ cdef bint hold(core_t* core, conn_t* conn, lane_t* lane, uint64_t number, const 
 
 cdef void make_room(core_t* core, conn_t* conn, lane_t* lane, uint64_t number, sink_t* sink) noexcept nogil:
     """Go on until the number fits into the window; where that is nothing but a gap, at once."""
-    while lane.held and lane.expected + WINDOW <= number:
+    while lane.held and lane.expected + lane.window <= number:
         step(core, conn, lane, sink)
-    if lane.expected + WINDOW <= number:
-        lane.expected = number - WINDOW + 1
+    if lane.expected + lane.window <= number:
+        lane.expected = number - lane.window + 1
         if lane.end + 2 * WINDOW < number:      # nothing of the old window is left
             memset(lane.seen, 0, WINDOW // 8)
             lane.end = number
@@ -234,21 +254,27 @@ cdef void spread_received(core_t* core, conn_t* conn, int slot, const uint8_t* d
         core.drops[DROP_NO_MEMORY] += 1
         return
     number = lane.expected + <int64_t>(<int32_t>(sequence - <uint32_t>lane.expected))
+    lane_take(core, conn, lane, slot, number, data + SPREAD_BYTES, length - SPREAD_BYTES, sink, now)
+
+
+cdef void lane_take(core_t* core, conn_t* conn, lane_t* lane, int slot, uint64_t number, const uint8_t* data,
+                    uint32_t length, sink_t* sink, double now) noexcept nogil:
+    """The IP packet of that number came on the path in that slot: deliver all that is in order now, or hold it."""
     lane.used_at = now
     if number > lane.path_number[slot]:
         lane.path_number[slot] = number
     if number + WINDOW <= lane.end or (number < lane.end and was_seen(lane, number)):
         core.drops[DROP_DUPLICATE] += 1
         return
-    if number >= lane.expected + WINDOW:        # too far ahead to wait any longer
+    if number >= lane.expected + lane.window:   # too far ahead to wait any longer
         make_room(core, conn, lane, number, sink)
     learn(conn, lane, number, now)
     extend(lane, number)
     mark(lane, number, True)
     if number <= lane.expected:
         lane.expected += number == lane.expected
-        packet_deliver(core, conn, data + SPREAD_BYTES, length - SPREAD_BYTES, sink)
-    elif not hold(core, conn, lane, number, data + SPREAD_BYTES, length - SPREAD_BYTES):
+        packet_deliver(core, conn, data, length, sink)
+    elif not hold(core, conn, lane, number, data, length):
         return
     advance(core, conn, lane, sink, now)
 
@@ -278,7 +304,10 @@ cdef void spread_timeout(core_t* core, conn_t* conn, sink_t* sink, double now) n
 
 
 cdef void spread_clear(conn_t* conn) noexcept nogil:
+    """Forget what the connection knows of flows that use several paths."""
     cdef int i
+    free(conn.stamps)
+    conn.stamps = NULL
     free(conn.passed)
     conn.passed = NULL
     if conn.lanes == NULL:

@@ -12,6 +12,7 @@ Backup paths are used only when no primary works, suspect ones only when nothing
 """
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from mqvpn.dataplane.congestion cimport congestion_capacity, congestion_unexplored, pacing_room
+from mqvpn.dataplane.flow cimport STAMPED
 from mqvpn.dataplane.headers cimport PROTOCOL_UDP
 from mqvpn.dataplane.state cimport ANY, LANES, PATHS, REDUNDANT, WLB, WLB_UDP_PIN, conn_t, path_t
 
@@ -195,6 +196,10 @@ cdef void begin_spread(conn_t* conn, flow_t* flow, const choice_t* choice, doubl
     cdef int lane
     if flow.spread:
         return
+    if flow.stamps == STAMPED:          # the receiver knows it by its addresses, and all its packets are numbered
+        flow.spread = True
+        flow.settled = now
+        return
     for lane in range(1, LANES):
         if conn.spread_at[lane] == 0.0 or now - conn.spread_at[lane] > PAUSE:
             conn.next_flow += LANES
@@ -219,7 +224,7 @@ cdef int spread(conn_t* conn, flow_t* flow, const choice_t* choice, double now) 
     packet the one over which it arrives first. A flow that goes on waiting needs them all."""
     cdef int slot
     cdef bint late = now >= flow.head.arrived + PATIENCE
-    if not conn.spread:
+    if not conn.spread and flow.stamps != STAMPED:
         return ANY
     slot = earliest(conn, choice)
     if not flow.spread and late and slot != ANY:
@@ -266,7 +271,7 @@ cdef int choose_minrtt(conn_t* conn, flow_t* flow, choice_t* choice, double now)
     cdef int slot = lowest_rtt(conn, choice)
     if flow.spread:
         return spread(conn, flow, choice, now)
-    if conn.spread and slot != ANY:
+    if (conn.spread or flow.stamps == STAMPED) and slot != ANY:
         if slot != flow.slot and flow.slot != ANY and now - flow.last_sent < gap_of(conn, choice):
             begin_spread(conn, flow, choice, now)
         if flow.spread:

@@ -8,8 +8,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memcpy, memset
 from mqvpn.dataplane.congestion cimport BBR, CUBIC, NONE, congestion_choose, congestion_kind
-from mqvpn.dataplane.crypto cimport (
-    header_keys_clear, header_keys_install, keys_clear, keys_install, keys_t)
+from mqvpn.dataplane.crypto cimport header_keys_clear, header_keys_install, keys_clear, keys_install, keys_t
 from mqvpn.dataplane.ecn cimport CE, ECN_CAPABLE, ecn_reset
 from mqvpn.dataplane.events cimport event_token, owner_t
 from mqvpn.dataplane.flow cimport queue_clear
@@ -17,6 +16,7 @@ from mqvpn.dataplane.inner cimport packet_allowed
 from mqvpn.dataplane.recovery cimport recovery_give_up, recovery_pto, recovery_restart
 from mqvpn.dataplane.reinject cimport kept_clear, reinject_begin
 from mqvpn.dataplane.resequence cimport spread_clear
+from mqvpn.dataplane.stamps cimport stamps_load
 from mqvpn.dataplane.state cimport *
 from mqvpn.dataplane.table cimport *
 from mqvpn.dataplane.udp cimport endpoint_from_python, endpoint_t
@@ -25,10 +25,9 @@ from mqvpn.dataplane.varint cimport put_varint
 cdef enum:
     CONTROL_BYTES = 65536           # control frames queued at most
 
-PathStats = namedtuple(
-    "PathStats",
+PathStats = namedtuple("PathStats", (
     "srtt rttvar min_rtt latest_rtt pto cwnd in_flight delivery_rate mtu tx_bytes rx_bytes tx_packets rx_packets"
-    " acked lost usable suspect pacing_rate spurious ecn congestion_marks")
+    " acked lost usable suspect pacing_rate spurious ecn congestion_marks"))
 
 
 @cython.no_gc_clear             # __dealloc__ needs the engine, in whatever order a cycle is collected
@@ -336,6 +335,9 @@ cdef class Connection:
     def set_spread(self, bint enabled):
         self.live().spread = enabled
 
+    def set_reorder(self, rules):
+        stamps_load(self.live(), rules)
+
     def set_reinjection(self, bint enabled):
         self.live().reinjection = enabled
 
@@ -376,8 +378,7 @@ cdef class Connection:
         conn_unlink(core, conn)
         if core.default_conn == conn:
             core.default_conn = NULL
-        core.conns[conn.id] = NULL
-        core.deadlines[conn.id] = 0.0
+        core.conns[conn.id], core.deadlines[conn.id] = NULL, 0.0
         queue_clear(&conn.queue)
         spread_clear(conn)
         kept_clear(core, conn)

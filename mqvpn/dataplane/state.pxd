@@ -14,6 +14,7 @@ cdef enum:
     CID_BYTES = 8                   # every connection ID of ours
     DROPS = 32
     LANES = 64                      # flows of one connection that are put in order at a time
+    RULES = 16
     ANY = -1
 
 cdef enum:                          # wire.drop.Drop
@@ -122,7 +123,9 @@ cdef struct prefix_t:
     uint8_t length                  # of those 128 bits
 
 cdef struct lane_t:                 # one flow that comes over several paths (resequence.pyx)
-    uint16_t flow
+    uint64_t flow                   # its number, or its hash (stamps.pyx)
+    uint32_t window                 # packets it may be ahead of a gap
+    double most                     # the longest wait for a gap, seconds
     uint64_t expected               # the next number to deliver; 64-bit so that it never wraps
     uint64_t end                    # one behind the newest number seen
     uint32_t held
@@ -134,6 +137,17 @@ cdef struct lane_t:                 # one flow that comes over several paths (re
     double lost_at
     double used_at
     uint64_t path_number[PATHS]     # newest number by path
+    double moved_at                 # stamps.pyx: when `expected` last grew
+    uint32_t packets, large         # stamps.pyx: those that came, and the large ones among them
+
+cdef struct rule_t:                 # of [Reorder]: flows that are stamped (stamps.pyx)
+    uint16_t port                   # either one; 0: all
+    uint16_t window                 # packets a flow may be ahead of a gap; 0: the flow is left alone
+    double most                     # the longest wait for a gap, seconds
+
+cdef struct rules_t:                # the first that fits a flow decides; none: it is left alone
+    uint32_t count
+    rule_t items[RULES]
 
 cdef struct limit_t:                # of events in a second
     double second                   # when it began
@@ -181,6 +195,7 @@ cdef struct conn_t:
     double load_at
     double capacity                 # of the paths in use together, bytes per second
     bint spread                     # both ends put spread flows back in order
+    rules_t* stamps                 # negotiated: flows that are stamped; NULL: none
     bint reinjection                # what is in flight on a path that fails goes out again on another
     double decide_at                # when a flow stops waiting for a better path; 0.0: none does
     uint16_t next_flow              # counts the flows that were spread, in steps of LANES
