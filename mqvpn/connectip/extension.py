@@ -1,5 +1,6 @@
-"""Extensions of ours to CONNECT-IP: header fields, which others ignore, and an error code, which means no error to them
-(RFC 9114, section 9). SPREAD and LAST_ADDRESS are on when request and response both carry the field."""
+"""Extensions to CONNECT-IP, ours and one of the C mqvpn: header fields, which others ignore, and an error code, which
+means no error to them (RFC 9114, section 9). SPREAD, REORDER and LAST_ADDRESS are on when request and response both
+carry the field; a server answers REORDER only where SPREAD is not on."""
 
 import re
 from typing import Final
@@ -7,6 +8,10 @@ from typing import Final
 # Flows that use several paths at once are numbered, and put back in order by the receiver. Context ID 2:
 # flow (16 bit), sequence number (32 bit), IP packet.
 SPREAD: Final = (b"mqvpn-spread", b"v1")
+
+# The C mqvpn's way for UDP flows. In Context ID 0, where an IP packet would begin: 0x01, flags (8 bit), sequence number
+# (48 bit), IP packet.
+REORDER: Final = (b"mqvpn-reorder", b"v1")
 
 # The client knows what it had last and asks for it by ADDRESS_REQUEST, behind the response; the server assigns nothing
 # before that. Without this field no client asks at once: connect-ip-go takes ADDRESS_REQUEST for an error.

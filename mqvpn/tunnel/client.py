@@ -16,10 +16,10 @@ from typing import Any
 
 from mqvpn.connectip import events as connectip
 from mqvpn.connectip.error import Refused, StreamError
-from mqvpn.connectip.extension import INSTANCE, LAST_ADDRESS, SPREAD
+from mqvpn.connectip.extension import INSTANCE, LAST_ADDRESS, REORDER, SPREAD
 from mqvpn.connectip.request import check_response, compose, default_template
 from mqvpn.connectip.session import Session
-from mqvpn.dataplane.engine import SPREAD_BYTES, Engine
+from mqvpn.dataplane.engine import SPREAD_BYTES, STAMP_BYTES, Engine, ReorderRule
 from mqvpn.multipath import events as multipath
 from mqvpn.multipath import seam
 from mqvpn.multipath.configuration import with_token
@@ -68,9 +68,10 @@ TRANSITIONS = {
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientOptions:
     """What a client's tunnel is to be. `keep_alive`: seconds between PINGs on a quiet path; `spread`: let one
-    flow use several paths, if the server puts it back in order; `reinjection`: send again on another path what was
-    under way on one that fails, if the server drops what comes twice; `roles`: of interfaces, Role() of the others;
-    `instance`: which client this is, see connectip.extension; `last_addresses`: those to ask for."""
+    flow use several paths, if the server puts it back in order; `reorder`: else let these UDP flows, if the server has
+    the C mqvpn's way for that; `reinjection`: send again on another path what was under way on one that fails, if the
+    server drops what comes twice; `roles`: of interfaces, Role() of the others; `instance`: which client this is, see
+    connectip.extension; `last_addresses`: those to ask for."""
 
     host: str
     port: int
@@ -80,6 +81,7 @@ class ClientOptions:
     keep_alive: float = 15.0
     max_path_id: int | None = 8
     spread: bool = True
+    reorder: tuple[ReorderRule, ...] = ()
     reinjection: bool = True
     roles: Mapping[str, Role] = field(default_factory=dict)
     instance: str = field(default="", repr=False)
@@ -110,6 +112,7 @@ class ClientTunnel(Tunnel):
         self._session = Session(lenient=True)
         self._stream_id: int | None = None
         self._answered = self._spread = False
+        self._reorder: tuple[ReorderRule, ...] = ()
         self._ask_at: float | None = None
         self._give_up_at: float | None = None
 
@@ -221,8 +224,8 @@ class ClientTunnel(Tunnel):
     def _extensions(self) -> http3.Headers:
         options = self._options
         instance = (INSTANCE, options.instance.encode())
-        fields = ((SPREAD, options.spread), (instance, options.instance), (LAST_ADDRESS, options.last_addresses))
-        return [field for field, wanted in fields if wanted]
+        fields = ((SPREAD, options.spread), (REORDER, options.reorder), (instance, options.instance))
+        return [field for field, wanted in (*fields, (LAST_ADDRESS, options.last_addresses)) if wanted]
 
     def _http3_event(self, event: http3.Event, now: float) -> None:
         if event.stream_id != self._stream_id:
@@ -232,6 +235,7 @@ class ClientTunnel(Tunnel):
                 case http3.HeadersReceived(headers=headers) if check_response(headers):
                     self._answered = True
                     self._spread = self._options.spread and SPREAD in headers
+                    self._reorder = self._options.reorder if REORDER in headers and not self._spread else ()
                     if LAST_ADDRESS in headers and self._options.last_addresses:
                         self._send(self._session.request_addresses(self._options.last_addresses))
                     else:
@@ -275,6 +279,7 @@ class ClientTunnel(Tunnel):
         plane.set_scheduler(self._options.scheduler)
         plane.set_congestion(self._options.congestion)
         plane.set_spread(self._spread)
+        plane.set_reorder(self._reorder)
         plane.set_reinjection(self._options.reinjection)
         plane.set_keep_alive(self._options.keep_alive)
         capsules = self._http3 is not None and self._http3.by_capsules
@@ -291,8 +296,10 @@ class ClientTunnel(Tunnel):
             self._events.append(events.MtuChanged(self._inner_mtu(mtu)))
 
     def _inner_mtu(self, mtu: int) -> int:
-        """What spread flows, too, have room for on every path."""
-        return mtu - SPREAD_BYTES if self._spread else mtu
+        """What packets of numbered flows, too, have room for on every path."""
+        if self._spread:
+            return mtu - SPREAD_BYTES
+        return mtu - STAMP_BYTES if self._reorder else mtu
 
     def _own_timeout(self) -> float | None:
         times = [self._give_up_at, self._ask_at]

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from mqvpn.connectip.error import Refused
 from mqvpn.connectip.pool import NOBODY, Lease, Owner, Pool
 from mqvpn.connectip.session import Session
+from mqvpn.dataplane.engine import ReorderRule
 from mqvpn.multipath.connection import MultipathConnection
 from mqvpn.tunnel import http3
 from mqvpn.wire.address import Network
@@ -30,6 +31,7 @@ class Client:
     owner: Owner = NOBODY
     refusals: int = 0
     spread: bool = False  # flows of this session may use several paths at once
+    reorder: tuple[ReorderRule, ...] = ()  # or these UDP flows of it, as the C mqvpn has it
 
     @property
     def user(self) -> str:

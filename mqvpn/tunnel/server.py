@@ -14,10 +14,10 @@ from typing import Any
 
 from mqvpn.connectip import events as connectip
 from mqvpn.connectip.error import Refused, StreamError
-from mqvpn.connectip.extension import LAST_ADDRESS, REPLACED, SPREAD
+from mqvpn.connectip.extension import LAST_ADDRESS, REORDER, REPLACED, SPREAD
 from mqvpn.connectip.pool import Lease, Owner, Pool
 from mqvpn.connectip.request import Scope, check, compose_refusal, compose_response
-from mqvpn.dataplane.engine import Engine
+from mqvpn.dataplane.engine import Engine, ReorderRule
 from mqvpn.multipath import cids, mtu, seam
 from mqvpn.multipath import events as multipath
 from mqvpn.multipath.connection import MultipathConnection
@@ -43,14 +43,16 @@ MIN_CID = 8  # bytes, RFC 9000, section 7.2: of a client's first Destination Con
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerOptions:
-    """What the server grants. `authorize`: a token's user, "" for the shared key, None: no such key; `towards`: bytes
-    of UDP payload that the interface takes by which packets to a client's address leave."""
+    """What the server grants. `authorize`: a token's user, "" for the shared key, None: no such key; `reorder`: UDP
+    flows that may use several paths where the client has no `spread`, but the C mqvpn's way; `towards`: bytes of UDP
+    payload that the interface takes by which packets to a client's address leave."""
 
     authorize: Callable[[bytes], str | None]
     max_clients: int = 64
     scheduler: str = "wlb"
     congestion: str = "bbr"
     spread: bool = True
+    reorder: tuple[ReorderRule, ...] = ()
     reinjection: bool = True
     max_path_id: int | None = 8
     reset_key: bytes = field(default=b"", repr=False)
@@ -234,8 +236,9 @@ class ServerTunnel(Tunnel):
         self._roster.enter(client, Owner(user, request.instance))
         client.stream_id = stream_id
         client.spread = self._options.spread and SPREAD in headers
+        client.reorder = self._options.reorder if REORDER in headers and not client.spread else ()
         may_wish = LAST_ADDRESS in headers and self._roster.may_wish(client)
-        extensions = ((SPREAD, client.spread), (LAST_ADDRESS, may_wish))
+        extensions = ((SPREAD, client.spread), (REORDER, client.reorder), (LAST_ADDRESS, may_wish))
         http.respond(stream_id, compose_response([field for field, is_on in extensions if is_on]))
         if not may_wish:
             self._lease(client, http, stream_id)
@@ -259,6 +262,7 @@ class ServerTunnel(Tunnel):
         plane.set_scheduler(self._options.scheduler)
         plane.set_congestion(self._options.congestion)
         plane.set_spread(client.spread)
+        plane.set_reorder(client.reorder)
         plane.set_reinjection(self._options.reinjection)
         if self._options.scheduler == "redundant" and not client.spread and not self._told:
             self._told = True
