@@ -75,6 +75,7 @@ class Client:
         self._closed: asyncio.Future[events.Closed] | None = None
         self._links_changed = asyncio.Event()
         self._mtu = 0
+        self._told = False  # that redundant is not what we get
         self._tokens: dict[tuple[str, int], bytes] = {}
         self.pump = Pump(self._engine, packets_of(device), device.fd, self._handle_event, self._failed)
         self.uplinks = Uplinks(netlink, self.pump, tuple(path.interface for path in settings.paths), passed)
@@ -232,6 +233,10 @@ class Client:
         self._identity.remember(addresses)
         self._change(lambda: self._host.apply(addresses, mtu))
         self._backoff.reset()
+        spread = self._tunnel is not None and self._tunnel.spread
+        if self._settings.scheduler == "redundant" and not spread and not self._told:
+            self._told = True
+            log.warning("redundant needs Spread on both ends: the scheduler is minrtt")
         self.dns.tunnel_up(self._notifier.ready)
 
     def _change(self, change: Callable[[], None]) -> None:

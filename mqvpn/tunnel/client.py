@@ -138,6 +138,11 @@ class ClientTunnel(Tunnel):
         return tuple(entry.prefix for entry in self._session.assigned)
 
     @property
+    def spread(self) -> bool:
+        """Whether both ends let a flow use several paths, once the server has answered."""
+        return self._spread
+
+    @property
     def server(self) -> Endpoint | None:
         """The server's address, once one of them has answered."""
         return self._server if self._server[0] else None
@@ -274,8 +279,6 @@ class ClientTunnel(Tunnel):
         if self.state is State.UP:
             self._events.append(events.AddressesChanged(addresses))
             return
-        if self._options.scheduler == "redundant" and not self._spread:
-            log.warning("redundant needs Spread on both ends: the scheduler is minrtt")
         plane.set_scheduler(self._options.scheduler)
         plane.set_congestion(self._options.congestion)
         plane.set_spread(self._spread)
