@@ -18,6 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from mqvpn.daemon.tasks import Tasks
 from mqvpn.system.unixsocket import Listener, Peer, peer
 
 log = logging.getLogger(__name__)
@@ -109,21 +110,15 @@ class Control:
         self._listener = listener
         self._methods = methods
         self._classes = {True: Class(admins), False: Class(others)}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks()
 
     def __enter__(self) -> Self:
         if self._listener is not None:
-            self._start(self._accept(self._listener.socket))
+            self._tasks.start(self._accept(self._listener.socket))
         return self
 
     def __exit__(self, *_: object) -> None:
-        for task in self._tasks:
-            task.cancel()
-
-    def _start(self, work: Any) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks.cancel()
 
     async def _accept(self, listening: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -136,7 +131,7 @@ class Control:
                 log.warning("control socket: %s", error.strerror)
                 await asyncio.sleep(1)
                 continue
-            self._start(self._serve(connection))
+            self._tasks.start(self._serve(connection))
 
     async def _serve(self, connection: socket.socket) -> None:
         with connection, suppress(OSError, TimeoutError):

@@ -15,6 +15,7 @@ from typing import Any, Self
 
 from mqvpn.daemon.control import Pace
 from mqvpn.daemon.serverstatus import ServerStatus
+from mqvpn.daemon.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
@@ -38,21 +39,15 @@ class TcpControl:
         self._listening = listening
         self._status = status
         self._pace = Pace(CALLS, BURST)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks()
 
     def __enter__(self) -> Self:
         if self._listening is not None:
-            self._start(self._accept(self._listening))
+            self._tasks.start(self._accept(self._listening))
         return self
 
     def __exit__(self, *_: object) -> None:
-        for task in self._tasks:
-            task.cancel()
-
-    def _start(self, work: Any) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks.cancel()
 
     async def _accept(self, listening: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -64,7 +59,7 @@ class TcpControl:
                 log.warning("control interface: %s", error.strerror)
                 await asyncio.sleep(1)
                 continue
-            self._start(self._serve(connection, full=len(self._tasks) > MAX_CONNECTIONS))
+            self._tasks.start(self._serve(connection, full=len(self._tasks) > MAX_CONNECTIONS))
 
     async def _serve(self, connection: socket.socket, *, full: bool) -> None:
         with connection, suppress(OSError, TimeoutError):
