@@ -5,6 +5,7 @@
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
+from mqvpn.config.routes import KERNELS_TABLES, MAX_PREFIXES, Network, read_number, read_prefix, read_route
 from mqvpn.config.setting import plain_address, read_boolean, read_choice, read_integer, read_path, setting
 from mqvpn.config.tunnel import TunnelSettings
 from mqvpn.config.values import HostPort, PathSetting, domain_name, host_name, read_pin
@@ -75,6 +76,35 @@ class ClientSettings(TunnelSettings):
     manage_routes: bool = setting(
         "[Interface] ManageRoutes", read_boolean, default=True,
         flag="--no-manage-routes", flag_value="false", help="leave the machine's routes alone",
+    )
+    routes: tuple[Network | str, ...] = setting(
+        "[Interface] Routes", read_route, default=(), limit=MAX_PREFIXES,
+        flag="--route", metavar="default|none|PREFIX",
+        help="what goes into the tunnel: everything (default), nothing, or these prefixes; may be repeated",
+    )
+    exclude: tuple[Network, ...] = setting(
+        "[Interface] Exclude", read_prefix, default=(), limit=MAX_PREFIXES,
+        flag="--exclude", metavar="PREFIX",
+        help="destinations that go past the tunnel, also with the kill switch; of this and Routes the longer prefix "
+        "counts; may be repeated",
+    )
+    ipv6: str = setting(
+        "[Interface] IPv6", read_choice("auto", "block", "allow"), default="auto",
+        flag="--ipv6", metavar="auto|block|allow",
+        help="auto: what Routes leads into the tunnel is refused when the tunnel carries no IPv6; allow: it then goes "
+        "past the tunnel; block: no IPv6 at all but to local networks",
+    )
+    table: int = setting(
+        "[Interface] Table", read_number(0, 2**32 - 1, taken=KERNELS_TABLES), default=0,
+        help="the number of the routing table to use; 0: one of our own",
+    )
+    metric: int = setting(
+        "[Interface] Metric", read_integer(2, 2**31 - 1), default=1024,
+        help="the metric of the routes into the tunnel, for tables that hold routes of others too",
+    )
+    fwmark: int = setting(
+        "[Interface] FwMark", read_number(1, 2**32 - 1), default=0x6D71,
+        help="the mark of the tunnel's own packets, by which rules and the kill switch tell them from others",
     )
     kill_switch: bool = setting(
         "[Interface] KillSwitch", read_boolean, default=False,

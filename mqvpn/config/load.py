@@ -15,6 +15,7 @@ from mqvpn.config.client import ClientSettings
 from mqvpn.config.credential import PREFIX
 from mqvpn.config.dropins import join, read_all
 from mqvpn.config.errors import ConfigError
+from mqvpn.config.routes import check_routes
 from mqvpn.config.server import ServerSettings
 from mqvpn.config.setting import Effect, Row
 from mqvpn.config.table import CLIENT, SERVER, Entry, find_name
@@ -155,6 +156,7 @@ def _client(values: dict[str, Any], warnings: list[str], source: str) -> ClientS
     if "server_addr" not in values:
         raise ConfigError(f"{source}: [Server] Address: missing; write Address = HOST:PORT (or say --server)")
     _check_dns(values, source)
+    warnings += check_routes(values, source)
     if values.get("insecure"):
         for name in ("pins", "ca_file"):
             if values.get(name):

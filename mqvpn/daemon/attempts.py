@@ -31,7 +31,6 @@ from mqvpn.system.errors import OperationFailed
 from mqvpn.system.link import Netlink
 from mqvpn.system.monitor import Monitor
 from mqvpn.system.notify import Notifier
-from mqvpn.system.routing import MARK
 from mqvpn.tunnel import events
 from mqvpn.tunnel.client import ClientTunnel, State
 from mqvpn.tunnel.qlog import Recorder
@@ -78,7 +77,8 @@ class Client:
         self._told = False  # that redundant is not what we get
         self._tokens: dict[tuple[str, int], bytes] = {}
         self.pump = Pump(self._engine, packets_of(device), device.fd, self._handle_event, self._failed)
-        self.uplinks = Uplinks(netlink, self.pump, tuple(path.interface for path in settings.paths), passed)
+        interfaces = tuple(path.interface for path in settings.paths)
+        self.uplinks = Uplinks(netlink, self.pump, interfaces, passed, settings.fwmark)
         self.dns = Dns(settings, device.name, stop)
         self.status = ClientStatus(settings, self._engine, self.pump, device.name, self.dns)
 
@@ -89,9 +89,11 @@ class Client:
     def apply(self, settings: ClientSettings) -> None:
         """Reloaded settings: the paths change at once, what concerns the server with the next connection.
 
-        Raises CAUnusable, and nothing is changed then.
+        Raises CAUnusable or OperationFailed, and nothing is changed then.
         """
-        self._ca = load_ca(settings.ca_file)
+        ca = load_ca(settings.ca_file)
+        self._host.reload(settings)
+        self._ca = ca
         self._settings = settings
         self._backoff = Backoff(settings.reconnect_interval)
         self.status.apply(settings)
@@ -154,7 +156,7 @@ class Client:
         address = self._settings.server_addr
         try:
             others = self.dns.others()
-            mark = MARK if self._settings.kill_switch or others else None
+            mark = self._settings.fwmark if self._settings.kill_switch or others else None
             self.uplinks.servers = await resolve(address.host, address.port, mark, others)
         except Unresolved as error:
             if not self.uplinks.servers:

@@ -35,6 +35,7 @@ LIVE = (
     *("log_level", "paths", "reconnect", "reconnect_interval"),
     *("server_addr", "tls_server_name", "pins", "ca_file", "insecure", "auth_key"),
     *("scheduler", "cc", "spread", "reinjection", "init_max_path_id"),
+    *("routes", "exclude", "metric"),
 )
 
 
@@ -57,7 +58,7 @@ async def _serve(settings: ClientSettings, load: Load) -> int:
         listener = up.enter_context(control_listener(settings, passed.control()))
         qlog = up.enter_context(Qlog(settings.qlog_dir))
         netlink = up.enter_context(Netlink())
-        switch = KillSwitch(settings.name, settings.tun_name, wanted=settings.kill_switch, lan=settings.allow_lan)
+        switch = KillSwitch(settings)
         up.callback(lambda: switch.close(lift=stop.wished and stop.status == 0 and not stop.succeeded))
         switch.engage()
         device = passed.tun(settings.tun_name)

@@ -8,11 +8,12 @@ import asyncio
 import logging
 from ipaddress import IPv4Address, IPv6Address
 
+from mqvpn.config.client import ClientSettings
 from mqvpn.system import block, nft, unit
 from mqvpn.system.block import Block
 from mqvpn.system.errors import OperationFailed
 from mqvpn.system.nftwatch import TableWatch
-from mqvpn.system.routing import MARK
+from mqvpn.wire.address import Network
 
 log = logging.getLogger(__name__)
 
@@ -21,13 +22,15 @@ PAUSE = 1.0  # seconds
 
 
 class KillSwitch:
-    """Does nothing but lift what a predecessor left if it is not `wanted`."""
+    """Does nothing but lift what a predecessor left if the settings do not ask for it."""
 
-    def __init__(self, name: str, tun: str, *, wanted: bool, lan: bool) -> None:
-        self._name = name
-        self._tun = tun
-        self._lan = lan
-        self._wanted = wanted
+    def __init__(self, settings: ClientSettings) -> None:
+        self._name = settings.name
+        self._tun = settings.tun_name
+        self._mark = settings.fwmark
+        self._lan = settings.allow_lan
+        self._excluded = settings.exclude
+        self._wanted = settings.kill_switch
         self._watch: TableWatch | None = None
         self._addresses: tuple[IPv4Address | IPv6Address, ...] = ()
         self._repairs: list[float] = []
@@ -49,6 +52,12 @@ class KillSwitch:
             self._addresses = addresses
             self._apply()
 
+    def exclude(self, networks: tuple[Network, ...]) -> None:
+        """Packets to these, and no others, may leave outside the tunnel. Raises OperationFailed."""
+        if self._wanted and networks != self._excluded:
+            self._excluded = networks
+            self._apply()
+
     def close(self, *, lift: bool) -> None:
         """Watch no more; `lift` is for the user's stop alone."""
         if self._watch is not None:
@@ -66,7 +75,15 @@ class KillSwitch:
             log.warning("%s", error)
 
     def _apply(self) -> None:
-        block.apply(Block(name=self._name, tun=self._tun, mark=MARK, lan=self._lan, addresses=self._addresses))
+        wish = Block(
+            name=self._name,
+            tun=self._tun,
+            mark=self._mark,
+            lan=self._lan,
+            addresses=self._addresses,
+            excluded=self._excluded,
+        )
+        block.apply(wish)
         if self._watch is not None:
             self._watch.lost()  # what the transaction itself replaced
 

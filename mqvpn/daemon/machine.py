@@ -15,7 +15,6 @@ from mqvpn.daemon.resolve import Unresolved, look_up
 from mqvpn.system.dns import resolved_is_asked
 from mqvpn.system.link import Interface, Netlink
 from mqvpn.system.probe import Outcome, Target, explain, probe
-from mqvpn.system.routing import MARK
 
 Endpoint = tuple[str, int]
 
@@ -43,10 +42,10 @@ def of_interfaces(settings: ClientSettings, netlink: Netlink, servers: list[Endp
     present = netlink.interfaces()
     targets: dict[str, list[Target]] = {}
     for name in [path.interface for path in settings.paths] or [""]:
-        found, reached = _ways(name, present, netlink, servers)
+        found, reached = _ways(name, present, netlink, servers, settings.fwmark)
         yield from found
         targets[name] = [Target(name, server) for server in reached]
-    outcomes = probe([target for some in targets.values() for target in some], MARK)
+    outcomes = probe([target for some in targets.values() for target in some], settings.fwmark)
     for name, some in targets.items():
         if some:
             yield _probed(name, {target: outcomes[target] for target in some})
@@ -83,7 +82,7 @@ def of_clock(now: float) -> Iterator[Finding]:
 
 
 def _ways(
-    name: str, present: Mapping[str, Interface], netlink: Netlink, servers: list[Endpoint]
+    name: str, present: Mapping[str, Interface], netlink: Netlink, servers: list[Endpoint], mark: int
 ) -> tuple[list[Finding], list[Endpoint]]:
     """What is wrong with an interface, and the addresses of the server that it has a route to."""
     about = f"path {name or 'default'}"
@@ -102,7 +101,7 @@ def _ways(
     if servers and not fitting:
         kinds = " or ".join(sorted({f"IPv{ip_address(host.partition('%')[0]).version}" for host, _ in servers}))
         return [Finding(PROBLEM, about, f"the interface has no {kinds} address, which the server's needs")], []
-    reached = [server for server in fitting if netlink.reaches(ip_address(server[0]), name, MARK)]
+    reached = [server for server in fitting if netlink.reaches(ip_address(server[0]), name, mark)]
     found = []
     if fitting and not reached:
         hosts = ", ".join(host for host, _ in fitting)

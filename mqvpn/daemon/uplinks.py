@@ -44,11 +44,14 @@ class PathSocket:
 class Uplinks:
     """The sockets of `interfaces` (none: one unbound socket), registered with the pump."""
 
-    def __init__(self, netlink: Netlink, pump: Pump, interfaces: tuple[str, ...], passed: Passed) -> None:
+    def __init__(
+        self, netlink: Netlink, pump: Pump, interfaces: tuple[str, ...], passed: Passed, mark: int = MARK
+    ) -> None:
         self.servers: list[Endpoint] = []
         self._netlink = netlink
         self._pump = pump
         self._passed = passed
+        self._mark = mark
         self._leaving: list[PathSocket] = []
         self._sockets = [PathSocket(name, number) for number, name in enumerate(interfaces or (UNBOUND,))]
 
@@ -104,7 +107,7 @@ class Uplinks:
         return [
             name
             for name, interface in self._netlink.interfaces().items()
-            if interface.up and any(self._netlink.reaches(address, name, MARK) for address in addresses)
+            if interface.up and any(self._netlink.reaches(address, name, self._mark) for address in addresses)
         ]
 
     def _ways(self, entry: PathSocket, interface: Interface | None) -> tuple[Uplink, ...]:
@@ -123,7 +126,7 @@ class Uplinks:
 
     def _towards(self, server: Endpoint) -> int:
         """What the interface takes that the kernel chooses for packets to the server."""
-        index, mtu = self._netlink.egress(ip_address(server[0]), mark=MARK)
+        index, mtu = self._netlink.egress(ip_address(server[0]), mark=self._mark)
         if index:
             self._sockets[0].index = index
         return udp_payload(mtu, server[0]) if index else 0
@@ -133,7 +136,7 @@ class Uplinks:
         reached = []
         for host, port in self.servers:
             address = ip_address(host)
-            if address.version in versions and self._netlink.reaches(address, interface.name, MARK):
+            if address.version in versions and self._netlink.reaches(address, interface.name, self._mark):
                 reached.append((host, port))
         return reached
 
@@ -157,7 +160,7 @@ class Uplinks:
 
     def _open(self, entry: PathSocket, index: int) -> None:
         try:
-            entry.udp = self._passed.path_socket(entry.interface, index, MARK)
+            entry.udp = self._passed.path_socket(entry.interface, index, self._mark)
         except OperationFailed as error:
             if entry.interface == UNBOUND:
                 raise

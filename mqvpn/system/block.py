@@ -3,14 +3,14 @@
 It stands from before the first handshake until the user stops the client, whoever dies meanwhile: no process owns
 it, and a start takes over what a predecessor left, in one transaction. Let through are: the tunnel itself (packets
 with our mark, which only a process with CAP_NET_ADMIN can set), lo, what a link needs to stay up (DHCP, neighbour and
-router discovery, multicast listener reports), and the local networks if the user wants them. Everything else is
-refused at once, own and forwarded, IPv4 and IPv6. Packets to our inner addresses that come in by another interface
-than the tunnel are dropped (CVE-2019-14899).
+router discovery, multicast listener reports), and, if the user wants them, local networks and what he excluded from the
+tunnel. Everything else is refused at once, own and forwarded, IPv4 and IPv6. Packets to our inner addresses that come
+in by another interface than the tunnel are dropped (CVE-2019-14899).
 """
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, collapse_addresses
 
 from mqvpn.system import nft
 
@@ -36,13 +36,13 @@ table inet {table} {{
         type filter hook output priority filter; policy drop;
         oifname {{ "lo", "{tun}" }} accept
         meta mark {mark:#x} accept
-{link}{lan}        reject with icmpx admin-prohibited
+{link}{excluded}{lan}        reject with icmpx admin-prohibited
     }}
     chain forward {{
         type filter hook forward priority filter; policy drop;
         oifname "{tun}" accept
         iifname "{tun}" accept
-{lan}        reject with icmpx admin-prohibited
+{excluded}{back}{lan}        reject with icmpx admin-prohibited
     }}
 }}
 """
@@ -50,14 +50,15 @@ table inet {table} {{
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
-    """What may pass: packets into `tun`, those that carry `mark`, local networks if `lan`. `addresses` are ours inside
-    the tunnel; `name` is the client's."""
+    """What may pass: packets into `tun`, those that carry `mark`, to what is `excluded` from the tunnel, and to local
+    networks if `lan`. `addresses` are ours inside the tunnel; `name` is the client's."""
 
     name: str
     tun: str
     mark: int
     lan: bool = False
     addresses: tuple[IPv4Address | IPv6Address, ...] = ()
+    excluded: tuple[IPv4Network | IPv6Network, ...] = ()
 
 
 def apply(block: Block) -> None:
@@ -90,9 +91,9 @@ def ruleset(block: Block) -> str:
     table = table_of(block.name)
     lan = "".join(_rules(_allow_lan())) if block.lan else ""
     spoofed = "".join(_rules(_drop_spoofed(block)))
-    return nft.without(table) + RULES.format(
-        table=table, tun=block.tun, mark=block.mark, link=LINK, lan=lan, spoofed=spoofed
-    )
+    excluded, back = ("".join(_rules(_allow(block.excluded, way))) for way in ("daddr", "saddr"))
+    rules = {"link": LINK, "lan": lan, "spoofed": spoofed, "excluded": excluded, "back": back}
+    return nft.without(table) + RULES.format(table=table, tun=block.tun, mark=block.mark, **rules)
 
 
 def _allow_lan() -> Iterator[str]:
@@ -100,6 +101,15 @@ def _allow_lan() -> Iterator[str]:
     yield "meta l4proto { tcp, udp } th dport { 53, 853 } reject with icmpx admin-prohibited"
     for family, nets in LAN.items():
         yield f"{family} daddr {{ {nets} }} accept"
+
+
+def _allow(networks: Iterable[IPv4Network | IPv6Network], way: str) -> Iterator[str]:
+    """nft takes no set whose members overlap."""
+    version4 = [net for net in networks if isinstance(net, IPv4Network)]
+    version6 = [net for net in networks if isinstance(net, IPv6Network)]
+    for family, nets in (("ip", list(collapse_addresses(version4))), ("ip6", list(collapse_addresses(version6)))):
+        if nets:
+            yield f"{family} {way} {{ {', '.join(map(str, nets))} }} accept"
 
 
 def _drop_spoofed(block: Block) -> Iterator[str]:

@@ -27,7 +27,7 @@ IFF_UP = 1
 IFA_F_NODAD, IFA_F_DADFAILED, IFA_F_TENTATIVE = 0x02, 0x08, 0x40
 RT_SCOPE_LINK = 253
 RTM_F_FIB_MATCH = 0x2000
-RTN_UNICAST, RTN_UNREACHABLE = 1, 7
+RTN_UNICAST, RTN_UNREACHABLE, RTN_THROW = 1, 7, 9
 FIB_RULE_INVERT = 2
 NO_SUPPRESSION = 0xFFFFFFFF
 FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
@@ -190,7 +190,7 @@ class Netlink:
         if isinstance(item, Rule):
             self._ip.rule(verb, **_rule_request(item))
             return
-        way: dict[str, Any] = {"type": "unreachable"}
+        way: dict[str, Any] = {"type": "throw" if item.excluded else "unreachable"}
         if item.interface is not None:
             way = {"oif": interface_index(item.interface)}
         family = FAMILIES[item.destination.version]
@@ -260,8 +260,9 @@ def _route(message: Any, names: dict[int, str]) -> Route:
     anywhere = "0.0.0.0" if version == 4 else "::"  # noqa: S104
     destination = ip_network(f"{message.get_attr('RTA_DST') or anywhere}/{message['dst_len']}")
     index = message.get_attr("RTA_OIF")
-    name = None if message["type"] == RTN_UNREACHABLE else names.get(index, str(index))
-    return Route(destination, name, message.get_attr("RTA_PRIORITY") or 0, message.get_attr("RTA_TABLE"))
+    name = None if message["type"] in (RTN_UNREACHABLE, RTN_THROW) else names.get(index, str(index))
+    metric, table = message.get_attr("RTA_PRIORITY") or 0, message.get_attr("RTA_TABLE")
+    return Route(destination, name, metric, table, excluded=message["type"] == RTN_THROW)
 
 
 def _rule(message: Any) -> Rule:

@@ -34,8 +34,7 @@ def host(**changes: Any) -> tuple[Host, FakeNetlink]:
     settings = ClientSettings(
         **{"server_addr": HostPort("vpn.example", 443), "auth_key": Secret("k"), "manage_routes": True} | changes
     )
-    switch = KillSwitch("mq0", "mq0", wanted=False, lan=False)
-    return Host(netlink, "mq0", settings, switch, Undo(None)), netlink  # type: ignore[arg-type]
+    return Host(netlink, "mq0", settings, KillSwitch(settings), Undo(None)), netlink  # type: ignore[arg-type]
 
 
 def destinations(items: set[Item]) -> set[str]:

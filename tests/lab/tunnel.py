@@ -12,7 +12,7 @@ import os
 import secrets
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -144,8 +144,15 @@ def server_daemon(site: Site, changes: Sections | None = None) -> Iterator[Daemo
 
 
 @contextlib.contextmanager
-def client_daemon(site: Site, changes: Sections | None = None, *, name: str = "client") -> Iterator[Daemon]:
-    """Run a client in the site over all its uplinks; the block begins when it has its addresses."""
+def client_daemon(
+    site: Site,
+    changes: Sections | None = None,
+    *,
+    name: str = "client",
+    up: Callable[[Namespace, str], object] | None = None,
+) -> Iterator[Daemon]:
+    """Run a client in the site over all its uplinks; the block begins when it has its addresses, an IPv4 and an IPv6
+    one unless `up` says otherwise of its namespace and interface."""
     sections: Sections = {
         "Interface": {"TunName": "mqc0"},
         "Server": {"Address": f"{SERVER_ADDRESSES[0]}:{PORT}", "Insecure": "true"},
@@ -157,7 +164,7 @@ def client_daemon(site: Site, changes: Sections | None = None, *, name: str = "c
     daemon = Daemon(site.net, site.client, "client", name, config)
     interface = str(merged["Interface"]["TunName"])
     try:
-        daemon.wait_for("the client has addresses", lambda: inner_addresses(site.client, interface))
+        daemon.wait_for("the client has addresses", lambda: (up or inner_addresses)(site.client, interface))
         yield daemon
     finally:
         daemon.stop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from ipaddress import ip_network
 from typing import Any
 
@@ -71,6 +72,43 @@ def test_plan_routes_narrower_than_the_default() -> None:
     ]
 
 
+def test_plan_what_is_excluded_or_refused() -> None:
+    """Only for the families that are looked up in our table at all."""
+    excluded = (ip_network("192.0.2.0/24"), ip_network("2001:db8::/32"))
+    want = TunnelRoutes("tun0", (ip_network("0.0.0.0/0"),), False, (), excluded, mark=7, metric=50)
+    assert steps(EMPTY, want) == [
+        "add route 0.0.0.0/0 unreachable metric 4278198272",
+        "add route 0.0.0.0/0 dev tun0 metric 50",
+        "add route 192.0.2.0/24 throw metric 1",
+        "add rule ipv4 28017: not fwmark 0x7 lookup 28017",
+    ]
+    assert steps(want, replace(want, refused=(ip_network("::/0"),))) == [
+        "add route ::/0 unreachable metric 4278198272",
+        "add route 2001:db8::/32 throw metric 1",
+        "add rule ipv6 28017: not fwmark 0x7 lookup 28017",
+    ]
+
+
+def test_plan_adds_before_it_removes_so_that_nothing_is_out_of_the_tunnel_between() -> None:
+    assert steps(IPV4, TunnelRoutes("tun0", (ip_network("10.0.0.0/8"),))) == [
+        "add route 10.0.0.0/8 unreachable metric 4278198272",
+        "add route 10.0.0.0/8 dev tun0 metric 1024",
+        "delete route 0.0.0.0/0 dev tun0 metric 1024",
+        "delete route 0.0.0.0/0 unreachable metric 4278198272",
+    ]
+
+
+def test_a_table_that_was_asked_for() -> None:
+    kernel = FakeKernel("tun0", "tun1")
+    assert routing.choose(kernel, "tun0", 77) == Slot(0, 77)
+    routing.apply(kernel, BOTH, Slot(0, 77))
+    assert routing.choose(kernel, "tun0", 77) == Slot(0, 77)
+    assert routing.choose(kernel, "tun1") == Slot(1, TABLE + 1)
+    assert routing.choose(kernel, "tun1", 78) == Slot(1, 78)
+    with pytest.raises(OperationFailed, match="routing table 77: another client does"):
+        routing.choose(kernel, "tun1", 77)
+
+
 def test_a_slot_is_free_or_ours() -> None:
     """The first one is taken; a predecessor of ours had the third."""
     kernel = FakeKernel("tun0", "tun2")
@@ -112,6 +150,14 @@ def contract(kernel: Kernel, remove_tun: Callable[[], Any]) -> None:
         kernel.add(rule)
     kernel.delete(rule)
     kernel.delete(rule)
+    excluding = TunnelRoutes(
+        "tun0",
+        (ip_network("10.0.0.0/8"),),
+        refused=(ip_network("::/0"),),
+        excluded=(ip_network("10.1.0.0/16"), ip_network("fd00::/8")),
+    )
+    routing.apply(kernel, excluding, FIRST)
+    assert kernel.routes(TABLE) | kernel.rules() == set(routing.desired(excluding))
     routing.apply(kernel, BOTH, FIRST)
     assert kernel.routes(TABLE) | kernel.rules() == applied
     remove_tun()
@@ -184,6 +230,45 @@ def test_default_route_goes_into_the_tunnel_but_not_for_marked_packets(net: Net)
     inside(client, run)
     assert way(client, "8.8.8.8") == "none"  # the process is dead and its TUN gone, yet nothing leaks
     assert way(client, "8.8.8.8", "mark", str(MARK)) == "eth0"
+
+
+@pytest.mark.netns
+def test_what_is_excluded_goes_past_the_tunnel_and_what_is_refused_nowhere(net: Net) -> None:
+    client = uplink(net)
+    want = TunnelRoutes(
+        "tun0",
+        (ip_network("0.0.0.0/0"), ip_network("203.0.113.0/25")),
+        refused=(ip_network("2000::/3"),),
+        excluded=(ip_network("203.0.113.0/24"), ip_network("2620:fe::/48")),
+    )
+
+    def run() -> None:
+        open_tun("tun0")
+        client.ip("link", "set", "tun0", "up")
+        client.ip("addr", "add", "10.9.0.2/32", "dev", "tun0")
+        with Netlink() as netlink:
+            routing.apply(netlink, want, Slot(0, 77))
+        assert way(client, "8.8.8.8") == "tun0"
+        assert way(client, "203.0.113.200") == "eth0"
+        assert way(client, "203.0.113.1") == "tun0"  # the longer prefix counts
+        assert way(client, "2620:fe::fe") == "eth0"
+        assert way(client, "2001:4860::8") == "none"
+
+    inside(client, run)
+
+
+@pytest.mark.netns
+def test_without_ipv6_on_the_interfaces_it_can_be_refused_too(net: Net) -> None:
+    """net.ipv6.conf.all.disable_ipv6 = 1 is how many a machine does without."""
+    client = net.namespace("client")
+    client.sysctl(ipv6__conf__all__disable_ipv6=1)
+
+    def run() -> None:
+        with Netlink() as netlink:
+            routing.apply(netlink, TunnelRoutes("tun0", refused=(ip_network("::/0"),)), FIRST)
+            routing.apply(netlink, EMPTY, FIRST)
+
+    inside(client, run)
 
 
 @pytest.mark.netns

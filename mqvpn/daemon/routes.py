@@ -1,0 +1,104 @@
+"""What of the machine's traffic goes into the tunnel: the settings and what the tunnel carries, as routes and rules.
+
+What Routes leads into the tunnel never goes past it, whatever the server leaves out or withdraws: it is refused as long
+as the tunnel carries none of its IP version. Only IPv6 may be let past, by `IPv6 = allow`.
+"""
+
+from collections.abc import Iterable
+from ipaddress import IPv6Network
+from pathlib import Path
+
+from mqvpn.config.client import ClientSettings
+from mqvpn.config.routes import DEFAULT
+from mqvpn.system import namespace, routing
+from mqvpn.system.link import Netlink
+from mqvpn.system.routing import DEFAULT_ROUTES, TABLE, Slot, TunnelRoutes
+from mqvpn.system.undo import Undo
+from mqvpn.wire.address import Network
+
+PROC_IPV6 = Path("/proc/net/if_inet6")
+ALL_IPV6 = IPv6Network("::/0")
+
+
+class Routing:
+    """Our routes and rules: applied, changed and taken back. Every call raises OperationFailed."""
+
+    def __init__(self, netlink: Netlink, interface: str, settings: ClientSettings, undo: Undo) -> None:
+        self._netlink = netlink
+        self._interface = interface
+        self._settings = settings
+        self._undo = undo
+        self._versions: frozenset[int] | None = None
+        self._applied: TunnelRoutes | None = None
+
+    def carry(self, addresses: Iterable[Network]) -> None:
+        """The tunnel carries the IP versions of these addresses of ours."""
+        self._versions = frozenset(address.version for address in addresses)
+        self._apply()
+
+    def reload(self, settings: ClientSettings) -> None:
+        """Go by these settings from now on."""
+        self._settings = settings
+        self._apply()
+
+    def restore(self) -> None:
+        """Take all of it back, also what a predecessor left."""
+        if self._undo.record.slot is not None:
+            routing.apply(self._netlink, routing.EMPTY, self._undo.record.slot)
+            self._undo.note(slot=None)
+        self._applied = None
+
+    def _apply(self) -> None:
+        if self._versions is None or not self._settings.manage_routes:
+            return
+        want = tunnel_routes(self._settings, self._interface, self._versions, ipv6=PROC_IPV6.exists())
+        if want == self._applied:
+            return
+        with namespace.alone():  # of two that start at once, each finds a slot of its own
+            slot = self._slot()
+            self._undo.note(slot=slot)
+            routing.apply(self._netlink, want, slot)
+        self._applied = want
+
+    def _slot(self) -> Slot:
+        """Ours, or a predecessor's if it is of the same table."""
+        slot, table = self._undo.record.slot, self._settings.table
+        if slot is not None and slot.table != (table or TABLE + slot.number):
+            routing.apply(self._netlink, routing.EMPTY, slot)
+            slot = None
+        return slot or routing.choose(self._netlink, self._interface, table)
+
+
+def tunnel_routes(
+    settings: ClientSettings, interface: str, versions: frozenset[int], *, ipv6: bool = True
+) -> TunnelRoutes:
+    """The routes for a tunnel that carries these IP versions; `ipv6`: this machine has IPv6."""
+    destinations = dict.fromkeys(_asked_for(settings))
+    carried = {version for version in versions if version == 4 or carries_ipv6(settings)}
+    refused = {route: None for route in destinations if route.version not in carried}
+    if settings.ipv6 == "allow":
+        refused = {route: None for route in refused if route.version == 4}
+    elif settings.ipv6 == "block":
+        refused[ALL_IPV6] = None
+    return TunnelRoutes(
+        interface,
+        tuple(route for route in destinations if route.version in carried),
+        lan=settings.allow_lan or not settings.kill_switch,
+        refused=tuple(route for route in refused if route.version == 4 or ipv6),
+        excluded=settings.exclude,
+        mark=settings.fwmark,
+        metric=settings.metric,
+    )
+
+
+def carries_ipv6(settings: ClientSettings) -> bool:
+    """Whether IPv6 may go into the tunnel at all."""
+    return settings.ipv6 != "block"
+
+
+def _asked_for(settings: ClientSettings) -> Iterable[Network]:
+    for route in settings.routes or (DEFAULT,):
+        if route == DEFAULT:
+            yield from DEFAULT_ROUTES
+        elif not isinstance(route, str):
+            yield route
