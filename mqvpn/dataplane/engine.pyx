@@ -9,6 +9,7 @@ This module is its face to Python: an Engine, its Connections, and events as tup
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 from mqvpn.dataplane.burst cimport output_t
+from mqvpn.dataplane.deadlines cimport deadline_first, deadline_set, deadlines_clear
 from mqvpn.dataplane.events cimport event_data
 from mqvpn.dataplane.inner cimport packet_accept, packet_queue
 from mqvpn.dataplane.packet cimport PacketBatch, PacketRefs
@@ -18,7 +19,7 @@ from mqvpn.dataplane.session cimport Connection as Compiled
 from mqvpn.dataplane.stamps cimport STAMP_BYTES as STAMP_LENGTH
 from mqvpn.dataplane.state cimport *
 from mqvpn.dataplane.table cimport conn_ready, conn_take
-from mqvpn.dataplane.timers cimport conn_deadline, conn_timeout
+from mqvpn.dataplane.timers cimport conn_deadline, timeouts
 from mqvpn.dataplane.transmit cimport serve
 from mqvpn.dataplane.udp cimport (
     Bursts, Datagrams, datagram_t, endpoint_from_python, endpoint_to_python)
@@ -110,7 +111,7 @@ cdef class Engine:
         # Connections hold a reference to their engine: when this runs, none is left.
         released_free(&self.core)
         free(self.core.conns)
-        free(self.core.deadlines)
+        deadlines_clear(&self.core.deadlines)
         free(self.core.cids)
         free(self.core.routes)
         free(self.core.arena)
@@ -176,19 +177,13 @@ cdef class Engine:
             done = serve(&out, conn)
             if not done:
                 conn_ready(&self.core, conn)
-            self.core.deadlines[conn.id] = conn_deadline(conn, now)
+            deadline_set(&self.core.deadlines, conn.id, conn_deadline(conn, now))
         bursts.count = out.count
         return out.count
 
     cdef double due(self) noexcept:
         """When timeout() has something to do; 0.0: never."""
-        cdef uint32_t i
-        cdef double first = 0.0, at
-        for i in range(self.core.conn_capacity):
-            at = self.core.deadlines[i]
-            if at != 0.0 and (first == 0.0 or at < first):
-                first = at
-        return first
+        return deadline_first(&self.core.deadlines)
 
     def next_timeout(self):
         cdef double at = self.due()
@@ -196,12 +191,9 @@ cdef class Engine:
 
     cpdef timeout(self, PacketRefs out, double now):
         cdef sink_t sink
-        cdef uint32_t i
         released_free(&self.core)
         sink.items, sink.count, sink.capacity = out.items, &out.count, out.capacity
-        for i in range(self.core.conn_capacity):
-            if self.core.deadlines[i] != 0.0 and self.core.deadlines[i] <= now and self.core.conns[i] != NULL:
-                conn_timeout(&self.core, self.core.conns[i], &sink, now)
+        timeouts(&self.core, &sink, now, 0)
 
     def has_events(self):
         return self.core.arena_used != 0

@@ -375,10 +375,9 @@ cdef class Connection:
         self.conn = NULL
         cid_remove_all(core, conn)
         route_remove_all(core, conn)
-        conn_unlink(core, conn)
+        conn_delist(core, conn)
         if core.default_conn == conn:
             core.default_conn = NULL
-        core.conns[conn.id], core.deadlines[conn.id] = NULL, 0.0
         queue_clear(&conn.queue)
         spread_clear(conn)
         kept_clear(core, conn)

@@ -2,6 +2,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from mqvpn.dataplane.congestion cimport congestion_kind
 from mqvpn.dataplane.crypto cimport header_keys_t, keys_t
+from mqvpn.dataplane.deadlines cimport deadlines_t
 from mqvpn.dataplane.ecn cimport ecn_t
 from mqvpn.dataplane.flow cimport queue_t
 from mqvpn.dataplane.packet cimport packet_ref_t, packet_t
@@ -249,7 +250,7 @@ cdef struct core_t:                 # one engine
     uint64_t seed                   # of its connections
     conn_t* default_conn            # client: where packets from the TUN go
     conn_t** conns                  # by id; NULL: free
-    double* deadlines               # by id; 0: none
+    deadlines_t deadlines           # by id
     uint32_t conn_capacity
     cid_entry_t* cids
     uint32_t cid_capacity, cid_count

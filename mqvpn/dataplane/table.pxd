@@ -11,7 +11,7 @@ cdef conn_t* route_find(core_t* core, const uint8_t* ip) noexcept nogil
 cdef int route_add(core_t* core, const uint8_t* ip, conn_t* conn) noexcept nogil
 cdef void route_remove_all(core_t* core, conn_t* conn) noexcept nogil
 cdef int conn_enlist(core_t* core, conn_t* conn, uint32_t first) noexcept nogil
-cdef void conn_unlink(core_t* core, conn_t* conn) noexcept nogil
+cdef void conn_delist(core_t* core, conn_t* conn) noexcept nogil
 cdef void conn_ready(core_t* core, conn_t* conn) noexcept nogil
 cdef conn_t* conn_take(core_t* core) noexcept nogil
 cdef path_t* path_find(conn_t* conn, uint32_t path_id) noexcept nogil

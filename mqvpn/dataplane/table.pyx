@@ -9,6 +9,7 @@ from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcmp, memcpy
 from mqvpn.dataplane.ecn cimport ecn_reset
 from mqvpn.dataplane.congestion cimport congestion_choose
+from mqvpn.dataplane.deadlines cimport deadline_set, deadlines_grow
 from mqvpn.dataplane.recovery cimport recovery_clear, recovery_reset
 from mqvpn.dataplane.state cimport PATHS, route_entry_t
 from mqvpn.dataplane.udp cimport endpoint_from_python
@@ -216,32 +217,29 @@ cdef int conn_enlist(core_t* core, conn_t* conn, uint32_t first) noexcept nogil:
     """Give the connection a free ID, not one that was just given up: events may still name it. -1: no memory."""
     cdef uint32_t i, capacity = core.conn_capacity
     cdef conn_t** conns
-    cdef double* deadlines
     for i in range(capacity):
         if core.conns[(first + i) % capacity] == NULL:
             conn.id = (first + i) % capacity
             core.conns[conn.id] = conn
-            core.deadlines[conn.id] = 0.0
             return 0
     conns = <conn_t**>realloc(core.conns, (capacity * 2 if capacity else CONNS_FIRST) * sizeof(conn_t*))
     if conns == NULL:
         return -1
     core.conns = conns
-    deadlines = <double*>realloc(core.deadlines, (capacity * 2 if capacity else CONNS_FIRST) * sizeof(double))
-    if deadlines == NULL:
+    if deadlines_grow(&core.deadlines, capacity * 2 if capacity else CONNS_FIRST) != 0:
         return -1
-    core.deadlines = deadlines
     core.conn_capacity = capacity * 2 if capacity else CONNS_FIRST
     for i in range(capacity, core.conn_capacity):
         core.conns[i] = NULL
-        core.deadlines[i] = 0.0
     return conn_enlist(core, conn, capacity)
 
 
-cdef void conn_unlink(core_t* core, conn_t* conn) noexcept nogil:
-    """Take the connection off the list of those to serve."""
+cdef void conn_delist(core_t* core, conn_t* conn) noexcept nogil:
+    """Free its ID: it has no deadline then, and is not among those to serve."""
     cdef conn_t* previous = NULL
     cdef conn_t* at = core.ready_first
+    core.conns[conn.id] = NULL
+    deadline_set(&core.deadlines, conn.id, 0.0)
     while at != NULL and at != conn:
         previous = at
         at = at.ready_next

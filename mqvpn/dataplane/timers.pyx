@@ -8,6 +8,7 @@ the silence is not the path's own: we overslept our deadline, and acks may wait 
 it is the peer that does not answer. Then it has one more PTO, once, before it is suspect. An ack clears everything.
 """
 from libc.stdint cimport uint32_t
+from mqvpn.dataplane.deadlines cimport deadline_of
 from mqvpn.dataplane.ecn cimport ecn_silent
 from mqvpn.dataplane.events cimport event_finish, event_new, event_token, owner_t
 from mqvpn.dataplane.recovery cimport recovery_detect, recovery_give_up, recovery_oldest, recovery_pto
@@ -135,7 +136,7 @@ cdef void path_timeout(owner_t* due, path_t* path, bint late, double now) noexce
 cdef void conn_timeout(core_t* core, conn_t* conn, sink_t* sink, double now) noexcept nogil:
     """Do all that is due, and have the connection served."""
     cdef owner_t due
-    cdef bint late = now - core.deadlines[conn.id] > LATE
+    cdef bint late = now - deadline_of(&core.deadlines, conn.id) > LATE
     cdef int i
     due.core, due.conn = core, conn
     for i in range(PATHS):
@@ -145,3 +146,13 @@ cdef void conn_timeout(core_t* core, conn_t* conn, sink_t* sink, double now) noe
     if conn.history != NULL and now - conn.history_used > HISTORY_IDLE:
         kept_clear(core, conn)
     conn_ready(core, conn)
+
+
+cdef void timeouts(core_t* core, sink_t* sink, double now, uint32_t place) noexcept nogil:
+    """conn_timeout() for all that are due in the heap of deadlines, from that place of it downwards: what is not due
+    has nothing below it that is. Deadlines stay until the connection is served."""
+    if place >= core.deadlines.count or core.deadlines.heap[place].at > now:
+        return
+    conn_timeout(core, core.conns[core.deadlines.heap[place].number], sink, now)
+    timeouts(core, sink, now, 2 * place + 1)
+    timeouts(core, sink, now, 2 * place + 2)
