@@ -32,7 +32,7 @@ def clients(record: Record) -> None:
     for turn in range(record.rounds):
         with Net() as net:
             site = build_site(net, [None])
-            with server_daemon(site, SERVER) as server, swarm(site, net.log("swarm.log")) as grow:
+            with server_daemon(site, SERVER, statistics=False) as server, swarm(site, net.log("swarm.log")) as grow:
                 record.add("0 clients", "tunnel", "server MB", server.memory() / 1e6)
                 alone = 0
                 for count in QUICK_COUNTS if quick else COUNTS:
@@ -56,9 +56,10 @@ def measure(record: Record, server: Daemon, count: int, alone: int, seconds: flo
 
 
 @contextlib.contextmanager
-def swarm(site: Site, log: Path) -> Iterator[Callable[[int], None]]:
-    """A function that brings the number of connected clients up to its argument."""
-    argv = (sys.executable, "-m", "tests.bench.swarm", SERVER_ADDRESSES[0], str(PORT))
+def swarm(site: Site, log: Path, *at_once: int) -> Iterator[Callable[[int], None]]:
+    """A function that brings the number of connected clients up to its argument; at_once: how many
+    connect at a time."""
+    argv = (sys.executable, "-m", "tests.bench.swarm", SERVER_ADDRESSES[0], str(PORT), *map(str, at_once))
     pipe = subprocess.PIPE
     with log.open("ab") as errors:
         options: dict[str, Any] = {"stdin": pipe, "stdout": pipe, "stderr": errors, "text": True}

@@ -1,7 +1,8 @@
 """Many clients in one process: the client's core and its pump, without TUN device, routes and uplinks.
 
-Runs as a program inside a namespace: swarm.py ADDRESS PORT, with the key in the environment variable KEY. Each
-number on standard input asks for so many clients in all; it is repeated on standard output when they are up.
+Runs as a program inside a namespace: swarm.py ADDRESS PORT [AT-ONCE], with the key in the environment variable KEY; at
+most so many connect at a time. Each number on standard input asks for so many clients in all; it is repeated on
+standard output when they are up.
 """
 
 from __future__ import annotations
@@ -30,10 +31,13 @@ IDLE_TIMEOUT = 60.0
 class Member:
     """One client; `up` is done when it has its addresses."""
 
-    def __init__(self, server: tuple[str, int], key: bytes, no_tun: int) -> None:
+    def __init__(self, server: tuple[str, int], key: bytes, tun: Tun) -> None:
         self.up: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         engine = Engine(is_server=False)
-        self._pump = Pump(engine, Tun(no_tun), no_tun, self._on_event, self._on_failure)
+        # A pipe of its own: the kernel refuses a file that can wake more than 500 chains of epolls (EINVAL).
+        no_tun, self._keeps_it_open = os.pipe()
+        os.set_blocking(no_tun, False)
+        self._pump = Pump(engine, tun, no_tun, self._on_event, self._on_failure)
         self._socket = open_path_socket(None, None)
         self._pump.add_socket(0, self._socket)
         options = ClientOptions(host=server[0], port=server[1], key=key)
@@ -57,16 +61,16 @@ class Member:
         self.up.set_exception(error)
 
 
-async def main(address: str, port: int, key: bytes) -> None:
+async def main(address: str, port: int, key: bytes, at_once: int) -> None:
     """Serve standard input until it ends."""
-    no_tun, _keeps_it_open = os.pipe()
-    os.set_blocking(no_tun, False)
-    turn = asyncio.Semaphore(AT_ONCE)
+    # Never read, so one serves all: what a Tun keeps for its largest packet is only there for some hundred of them.
+    tun = Tun(os.open(os.devnull, os.O_RDWR))
+    turn = asyncio.Semaphore(at_once)
     members: list[Member] = []
 
     async def one_more() -> None:
         async with turn:
-            members.append(Member((address, port), key, no_tun))
+            members.append(Member((address, port), key, tun))
             await members[-1].up
 
     while line := await asyncio.to_thread(sys.stdin.readline):
@@ -76,4 +80,5 @@ async def main(address: str, port: int, key: bytes) -> None:
 
 if __name__ == "__main__":
     resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
-    asyncio.run(main(sys.argv[1], int(sys.argv[2]), os.environ["KEY"].encode()))
+    where, number, *limit = sys.argv[1:]
+    asyncio.run(main(where, int(number), os.environ["KEY"].encode(), int(limit[0]) if limit else AT_ONCE))

@@ -50,7 +50,9 @@ def write_config(path: Path, sections: Mapping[str, Section]) -> Path:
 class Daemon:
     """One running `mqvpn`: its process, its log, and the statistics it writes."""
 
-    def __init__(self, net: Net, namespace: Namespace, mode: str, name: str, config: Path) -> None:
+    def __init__(
+        self, net: Net, namespace: Namespace, mode: str, name: str, config: Path, *, statistics: bool = True
+    ) -> None:
         self.namespace, self.mode, self.name = namespace, mode, name
         self.log = net.log(f"{name}.log")
         self._stats_file = net.directory / f"{name}.json"
@@ -58,7 +60,7 @@ class Daemon:
         state.mkdir(exist_ok=True)
         self.name_of_instance = "server" if mode == "server" else _tun_name(config)
         self.control_socket = state / ("server.sock" if mode == "server" else f"client-{self.name_of_instance}.sock")
-        environment = os.environ | {"MQVPN_STATS": str(self._stats_file)}
+        environment = os.environ | ({"MQVPN_STATS": str(self._stats_file)} if statistics else {})
         environment |= {"STATE_DIRECTORY": str(state), "RUNTIME_DIRECTORY": str(state)}
         argv = (sys.executable, "-m", "mqvpn.cli.main", "--mode", mode, "--config", str(config))
         with self.log.open("ab") as log:
@@ -125,8 +127,9 @@ Sections = Mapping[str, Section]
 
 
 @contextlib.contextmanager
-def server_daemon(site: Site, changes: Sections | None = None) -> Iterator[Daemon]:
-    """Run a server in the site, with keys of its configuration changed or added."""
+def server_daemon(site: Site, changes: Sections | None = None, *, statistics: bool = True) -> Iterator[Daemon]:
+    """Run a server in the site, with keys of its configuration changed or added. Without `statistics` it spends no
+    time on them."""
     cert, key = write_certificate(site.net.directory)
     sections: Sections = {
         "Interface": {"TunName": "mqs0", "Listen": f"[::]:{PORT}", "Subnet": SUBNET, "Subnet6": SUBNET6},
@@ -135,7 +138,7 @@ def server_daemon(site: Site, changes: Sections | None = None) -> Iterator[Daemo
         "Multipath": {"Scheduler": "wlb"},
     }
     config = write_config(site.net.directory / "server.conf", _merged(sections, changes))
-    daemon = Daemon(site.net, site.server, "server", "server", config)
+    daemon = Daemon(site.net, site.server, "server", "server", config, statistics=statistics)
     try:
         daemon.wait_for("the server listens", lambda: f":{PORT} " in site.server.run("ss", "-Hlnu"))
         yield daemon
