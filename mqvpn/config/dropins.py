@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mqvpn.config.errors import ConfigError
 from mqvpn.config.file import read_file
-from mqvpn.config.inert import REPEATED_SECTION
+from mqvpn.config.reorder import REPEATED_SECTION
 from mqvpn.config.table import Entry, Written
 
 

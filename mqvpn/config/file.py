@@ -16,8 +16,8 @@ from pathlib import Path
 from configobj import ConfigObj, ConfigObjError
 
 from mqvpn.config.errors import ConfigError
-from mqvpn.config.inert import REPEATED_SECTION
 from mqvpn.config.jsonfile import read_json
+from mqvpn.config.reorder import REPEATED_SECTION
 from mqvpn.config.setting import Row
 from mqvpn.config.table import Entry, Written, find_key, find_section
 
@@ -150,7 +150,7 @@ def _entry(line: Line, value: str) -> Entry:
     values = _items(value) if line.row.many else _single(value)
     if values is None:
         raise ConfigError(f"{line.where}: {QUOTES}")
-    return Entry(line.row, line.where, values)
+    return Entry(line.row, line.where, values, line.rule)
 
 
 def _single(value: str) -> tuple[str, ...] | None:

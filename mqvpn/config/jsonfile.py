@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from mqvpn.config.errors import ConfigError
-from mqvpn.config.inert import REPEATED_SECTION
+from mqvpn.config.reorder import REPEATED_SECTION
 from mqvpn.config.setting import Row
 from mqvpn.config.table import JSON_OBJECTS, Entry, find_name
 
@@ -70,20 +70,22 @@ def _entries(source: Source, document: dict[str, object]) -> Iterator[Entry]:
             continue
         if section == REPEATED_SECTION and not isinstance(value, list):
             raise ConfigError(f"{source.where(name)}: an array of objects is expected")
-        for item in value if isinstance(value, list) and section == REPEATED_SECTION else [value]:
+        items = value if isinstance(value, list) and section == REPEATED_SECTION else [value]
+        for number, item in enumerate(items, 1):
             if not isinstance(item, dict):
                 raise ConfigError(f"{source.where(name)}: an object in braces is expected")
             for inner, inner_value in item.items():
                 where = source.where(name, inner)
-                yield _entry(find_name(inner, where, section), where, inner_value)
+                rule = number if section == REPEATED_SECTION else 0
+                yield _entry(find_name(inner, where, section), where, inner_value, rule)
 
 
-def _entry(row: Row, where: str, value: object) -> Entry:
+def _entry(row: Row, where: str, value: object, rule: int = 0) -> Entry:
     if row.many:
         items = value if isinstance(value, list) else [value]
     else:
         items = [value]
-    return Entry(row, where, tuple(text for text in (_text(where, row, item) for item in items) if text))
+    return Entry(row, where, tuple(text for text in (_text(where, row, item) for item in items) if text), rule)
 
 
 def _text(where: str, row: Row, value: object) -> str:

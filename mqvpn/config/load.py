@@ -15,6 +15,7 @@ from mqvpn.config.client import ClientSettings
 from mqvpn.config.credential import PREFIX
 from mqvpn.config.dropins import join, read_all
 from mqvpn.config.errors import ConfigError
+from mqvpn.config.reorder import MAX_RULES, SECTIONS, ReorderRule, resolve
 from mqvpn.config.routes import check_routes
 from mqvpn.config.server import ServerSettings
 from mqvpn.config.setting import Effect, Row
@@ -43,6 +44,7 @@ def load(
     mode = mode or written.mode or _mode(entries, source)
     _refuse_client_file(entries, mode)
     values, warnings = _values(entries, SERVER if mode == "server" else CLIENT, mode)
+    values["reorder"] = _reorder(entries)
     values["instance"] = _instance(path)
     if mode == "client" and values["instance"]:
         values.setdefault("tun_name", _tun_name(values["instance"]))
@@ -103,6 +105,17 @@ def _values(
             other = "client" if mode == "server" else "server"
             warnings.setdefault(row.title, f"{entry.where}: has an effect on a {other} only")
     return values, list(warnings.values())
+
+
+def _reorder(entries: Iterable[Entry]) -> tuple[ReorderRule, ...]:
+    """[Reorder] and its rules, whose values can be read."""
+    grouped: dict[int, dict[str, Any]] = {}
+    for entry in entries:
+        if entry.row.section in SECTIONS:
+            grouped.setdefault(entry.rule, {})[entry.row.name] = entry.row.read(entry.values[0])
+            if len(grouped.keys() - {0}) > MAX_RULES:
+                raise ConfigError(f"{entry.where}: more than {MAX_RULES} rules are given; remove some")
+    return resolve(grouped.pop(0, {}), grouped.values())
 
 
 def _read(entry: Entry, text: str, warnings: dict[str, str]) -> Any:

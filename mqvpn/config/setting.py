@@ -21,7 +21,7 @@ class Effect(Enum):
 
     WORKS = "does what its help says"
     WARNS = "known, but has no effect in this version"
-    DETAIL = "refines a setting which warns; says nothing itself"
+    DETAIL = "known, but decides nothing in this version; says nothing itself"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

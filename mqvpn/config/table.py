@@ -4,13 +4,14 @@ from dataclasses import dataclass
 
 from mqvpn.config.client import ClientSettings
 from mqvpn.config.errors import ConfigError, suggest
-from mqvpn.config.inert import INERT, REPEATED_SECTION
+from mqvpn.config.inert import INERT
+from mqvpn.config.reorder import REORDER, REPEATED_SECTION
 from mqvpn.config.server import ServerSettings
 from mqvpn.config.setting import Row, rows
 
 SERVER = rows(ServerSettings)
 CLIENT = rows(ClientSettings)
-ROWS = (*SERVER.values(), *(row for name, row in CLIENT.items() if name not in SERVER), *INERT)
+ROWS = (*SERVER.values(), *(row for name, row in CLIENT.items() if name not in SERVER), *REORDER, *INERT)
 # JSON keeps these sections' keys in objects of their own; all other names are at the top level.
 JSON_OBJECTS = {"reorder": "Reorder", "hybrid": "Hybrid", "reorder_rules": REPEATED_SECTION}
 
@@ -21,11 +22,13 @@ _BY_NAME = {(row.section if row.section in JSON_OBJECTS.values() else "", row.na
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One setting as it was written: `where` begins every message about it."""
+    """One setting as it was written: `where` begins every message about it; `rule` is the number of its [ReorderRule],
+    each of which stands for itself, else 0."""
 
     row: Row
     where: str
     values: tuple[str, ...]
+    rule: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@
 
 from dataclasses import dataclass
 
+from mqvpn.config.reorder import ReorderRule
 from mqvpn.config.setting import read_boolean, read_choice, read_integer, read_path, setting
 from mqvpn.config.values import Secret, interface_name
 
@@ -23,8 +24,9 @@ def read_congestion(text: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TunnelSettings:
-    """Settings of both ends. `warnings` holds what the operator should be told, one line each; `instance` is the
-    NAME of the file client-NAME.conf they were read from, or empty."""
+    """Settings of both ends. `reorder` is what [Reorder] and its rules mean, empty: off; `warnings` holds what the
+    operator should be told, one line each; `instance` is the NAME of the file client-NAME.conf they were read from, or
+    empty."""
 
     tun_name: str = setting(
         "[Interface] TunName", interface_name, default="mqvpn0",
@@ -57,7 +59,8 @@ class TunnelSettings:
     )
     spread: bool = setting(
         "[Multipath] Spread", read_boolean, default=True,
-        help="let one flow use several paths, if the other end, too, puts such flows back in order",
+        help="let one flow use several paths, if the other end, too, puts such flows back in order; the C mqvpn does "
+        "so by [Reorder]",
     )
     reinjection: bool = setting(
         "[Multipath] Reinjection", read_reinjection, default=True,
@@ -79,5 +82,6 @@ class TunnelSettings:
         flag="--control-socket", metavar="PATH",
         help="where mqvpnctl finds this daemon, none for nowhere (default /run/mqvpn/server.sock, client-NAME.sock)",
     )
+    reorder: tuple[ReorderRule, ...] = ()
     warnings: tuple[str, ...] = ()
     instance: str = ""

@@ -22,6 +22,7 @@ def tunnel_options(settings: ClientSettings, identity: Identity) -> ClientOption
         scheduler=settings.scheduler,
         congestion=settings.cc,
         spread=settings.spread,
+        reorder=settings.reorder,
         reinjection=settings.reinjection,
         roles=roles(settings),
         keep_alive=KEEP_ALIVE,

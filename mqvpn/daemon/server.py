@@ -128,6 +128,7 @@ def options_of(settings: ServerSettings, netlink: Netlink) -> ServerOptions:
         scheduler=settings.scheduler,
         congestion=settings.cc,
         spread=settings.spread,
+        reorder=settings.reorder,
         reinjection=settings.reinjection,
         max_path_id=settings.init_max_path_id or 8,
         reset_key=load_reset_key(os.environ.get("STATE_DIRECTORY")),

@@ -22,6 +22,7 @@ sys.path.insert(0, str(HERE.parents[1]))
 from mqvpn.cli import ctl, dns, options, setup  # noqa: E402
 from mqvpn.config.compose import described, example  # noqa: E402
 from mqvpn.config.inert import INERT  # noqa: E402
+from mqvpn.config.reorder import REORDER  # noqa: E402
 from mqvpn.config.setting import Effect, Row  # noqa: E402
 from mqvpn.config.table import CLIENT, SERVER  # noqa: E402
 
@@ -62,7 +63,7 @@ def parser(command: str) -> argparse.ArgumentParser:
 def settings(side: str, section: str) -> list[Row]:
     """The settings of a section: of the `server`, the `client` or `both`."""
     if side == "both":
-        rows = [row for name, row in SERVER.items() if name in CLIENT]
+        rows = [*(row for name, row in SERVER.items() if name in CLIENT), *REORDER]
     else:
         mine, other = (SERVER, CLIENT) if side == "server" else (CLIENT, SERVER)
         rows = [row for name, row in mine.items() if name not in other]
@@ -125,7 +126,7 @@ def _settings(rows: Iterable[Row]) -> Iterator[str]:
 
 def _inert() -> Iterator[str]:
     sections: dict[str, list[str]] = {}
-    for row in (*SERVER.values(), *CLIENT.values(), *INERT):
+    for row in (*SERVER.values(), *CLIENT.values(), *REORDER, *INERT):
         if row.effect is not Effect.WORKS:
             keys = sections.setdefault(row.section, [])
             keys += [row.key] if row.key not in keys else []

@@ -8,7 +8,6 @@ from mqvpn.cli import main
 from mqvpn.config.client import ClientSettings
 from mqvpn.config.errors import ConfigError
 from mqvpn.config.load import load
-from mqvpn.config.server import ServerSettings
 from mqvpn.config.values import PathSetting
 
 BASE = "[Server]\nAddress = vpn.example\n[Interface]\nMTU = 1300\nDNS = 9.9.9.9\n[Multipath]\nPath = eth0, eth1\n"
@@ -69,10 +68,11 @@ def test_other_files_there_are_not_read(file: Path, folder: Path) -> None:
 
 
 def test_rules_are_replaced_together(tmp_path: Path) -> None:
-    rules = "[TLS]\nCert = c\n[Auth]\nKey = k\n[ReorderRule]\nPort = 443\n[ReorderRule]\nProto = udp\n"
+    rules = "[Reorder]\nEnabled = on\n[ReorderRule]\nPort = 443\n[ReorderRule]\nPort = 80\n"
+    rules += "[TLS]\nCert = c\n[Auth]\nKey = k\n"
     file = write(tmp_path / "server.conf", rules)
     write(tmp_path / "server.conf.d" / "rule.conf", "[ReorderRule]\nPort = 53\n")
-    assert isinstance(load(file), ServerSettings)
+    assert [rule.port for rule in load(file).reorder] == [53]
 
 
 def test_messages_name_the_drop_in(file: Path, folder: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from mqvpn.config.client import ClientSettings
 from mqvpn.config.errors import ConfigError
 from mqvpn.config.load import load
+from mqvpn.config.reorder import ReorderRule
 from mqvpn.config.server import ServerSettings
 from mqvpn.config.table import ROWS
 from mqvpn.config.values import HostPort, PathSetting, Secret, User
@@ -125,12 +126,12 @@ def test_server_file_of_the_c_mqvpn(tmp_path: Path) -> None:
         scheduler="minrtt",
         cc="bbr",
         init_max_path_id=16,
+        reorder=(ReorderRule(443, 0.05, 2048), ReorderRule(4433, 0.05, 2048)),
         warnings=loaded.warnings,
     )
     assert [warning.removeprefix(str(file)) for warning in loaded.warnings] == [
         ":20: [Multipath] Scheduler: backup_fec: there is no error correction here; packets go by the first path, the "
         "others are its backups",
-        ":24: [Reorder] Enabled: has no effect in this version",
         ":36: [Hybrid] Enabled: has no effect in this version",
     ]
     assert "key-of" not in repr(loaded)
