@@ -26,6 +26,7 @@ from mqvpn.daemon.reload import Load, Reload
 from mqvpn.daemon.stats import report
 from mqvpn.daemon.stop import Stop
 from mqvpn.daemon.undojournal import journal_of
+from mqvpn.daemon.upkeep import Upkeep
 from mqvpn.system.errors import OperationFailed
 from mqvpn.system.link import Netlink
 from mqvpn.system.monitor import Monitor
@@ -65,6 +66,7 @@ async def _serve(settings: ClientSettings, load: Load) -> int:
         up.callback(os.close, device.fd)
         host = Host(netlink, device.name, settings, switch, journal_of(settings))
         up.callback(stop.unless_succeeded, host.restore)
+        up.enter_context(Upkeep(host, device.name))
         identity = Identity(os.environ.get("STATE_DIRECTORY"), str(settings.server_addr))
         up.push_async_callback(identity.close)
         client = Client(settings, netlink, device, host, notifier, stop, qlog.recorder, identity, passed)

@@ -29,6 +29,7 @@ class Host:
         self._interface = interface
         self._settings = settings
         self._sysctls = Sysctls(record=sysctl_record())
+        self._link: TunLink | None = None
 
     def let_replies_in(self, interfaces: list[str]) -> None:
         """Let the server's packets in by these interfaces, though our routes lead its address into the TUN."""
@@ -44,7 +45,20 @@ class Host:
         mtu = min(self._settings.mtu or mtu, mtu)
         link = TunLink(name=self._interface, mtu=mtu, addresses=inner, gso_max_size=gso_max_size(mtu))
         self._netlink.configure(link)
+        self._link = link
         self._routing.carry(carried)
+
+    def repair(self) -> bool:
+        """Put back what somebody took away of all this; whether something was missing. Raises OperationFailed."""
+        if self._link is None:
+            return False
+        found = self._netlink.interfaces().get(self._interface)
+        if found is None:
+            return False  # the device itself is gone, which the pump notices
+        whole = found.up and found.mtu == self._link.mtu and found.addresses >= set(self._link.addresses)
+        if not whole:
+            self._netlink.configure(self._link)
+        return self._routing.repair() or not whole
 
     def reload(self, settings: ClientSettings) -> None:
         """Lead other destinations into the tunnel, and past it. Raises OperationFailed, and nothing is changed then."""

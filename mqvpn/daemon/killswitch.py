@@ -9,6 +9,7 @@ import logging
 from ipaddress import IPv4Address, IPv6Address
 
 from mqvpn.config.client import ClientSettings
+from mqvpn.daemon.repairs import Repairs
 from mqvpn.system import block, nft, unit
 from mqvpn.system.block import Block
 from mqvpn.system.errors import OperationFailed
@@ -16,9 +17,6 @@ from mqvpn.system.nftwatch import TableWatch
 from mqvpn.wire.address import Network
 
 log = logging.getLogger(__name__)
-
-OFTEN, SPAN = 10, 5.0  # so many repairs in so many seconds are done at once; then one every PAUSE
-PAUSE = 1.0  # seconds
 
 
 class KillSwitch:
@@ -33,7 +31,7 @@ class KillSwitch:
         self._wanted = settings.kill_switch
         self._watch: TableWatch | None = None
         self._addresses: tuple[IPv4Address | IPv6Address, ...] = ()
-        self._repairs: list[float] = []
+        self._repairs = Repairs("kill switch", self._repair)
 
     def engage(self) -> None:
         """From here on nothing leaves but by the tunnel. Raises OperationFailed: then nothing may be sent at all."""
@@ -60,6 +58,7 @@ class KillSwitch:
 
     def close(self, *, lift: bool) -> None:
         """Watch no more; `lift` is for the user's stop alone."""
+        self._repairs.close()
         if self._watch is not None:
             asyncio.get_running_loop().remove_reader(self._watch.fileno())
             self._watch.close()
@@ -89,22 +88,14 @@ class KillSwitch:
 
     def _firewall_changed(self) -> None:
         try:
-            if self._watch is None or not self._watch.lost():
-                return
-            now = asyncio.get_running_loop().time()
-            self._repairs = [at for at in self._repairs if now - at < SPAN] + [now]
-            if len(self._repairs) > OFTEN:
-                log.error("kill switch: somebody keeps deleting it; it is put back every %.0f s", PAUSE)
-                asyncio.get_running_loop().call_later(PAUSE, self._repair)
-            else:
-                self._repair()
-                log.warning("kill switch: somebody deleted it from the firewall; it is back")
+            if self._watch is not None and self._watch.lost():
+                self._repairs.look()
         except OperationFailed as error:
             log.error("%s", error)
 
-    def _repair(self) -> None:
-        if self._watch is not None:
-            self._apply()
+    def _repair(self) -> bool:
+        self._apply()
+        return True
 
 
 def unblock(name: str | None) -> list[str]:

@@ -41,6 +41,14 @@ class Routing:
         self._settings = settings
         self._apply()
 
+    def repair(self) -> bool:
+        """Put back what somebody else took away; whether something was missing."""
+        slot = self._undo.record.slot
+        if self._applied is None or slot is None or not routing.missing(self._netlink, self._applied, slot):
+            return False
+        routing.apply(self._netlink, self._applied, slot)
+        return True
+
     def restore(self) -> None:
         """Take all of it back, also what a predecessor left."""
         if self._undo.record.slot is not None:
