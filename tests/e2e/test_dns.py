@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from tests.lab.mounts import own, private_mounts
-from tests.lab.net import ROOT, Net, program, run, stop, wait_for
+from tests.lab.nameserver import command
+from tests.lab.net import Net, program, run, stop, wait_for
 from tests.lab.site import SERVER_ADDRESSES, Site, build_site
 from tests.lab.tunnel import INNER, PORT, Daemon, client_daemon, server_daemon, write_config
 
@@ -51,7 +52,7 @@ def test_names_are_asked_through_the_tunnel_and_all_is_as_before(tmp_path: Path)
     def body(net: Net, site: Site) -> None:
         before = look()
         log = net.log("nameserver.log")
-        nameserver = (sys.executable, str(ROOT / "tests/fakes/nameserver.py"), INNER, "192.0.2.77")
+        nameserver = command(INNER, "192.0.2.77")
         with server_daemon(site), program(site.server, *nameserver, log=log), client_daemon(site, CLIENT) as client:
             client.wait_for("its DNS is set", ours)
             found = wait_for("a name", lambda: site.client.run("getent", "ahostsv4", "intranet", check=False))
@@ -93,18 +94,17 @@ def test_a_server_that_moves_is_found_though_the_tunnels_name_servers_are_out_of
     def body(net: Net, site: Site) -> None:
         old, new = SERVER_ADDRESSES[:2]
         RESOLV_CONF.write_text(f"nameserver {old}\n")
-        script = (sys.executable, str(ROOT / "tests/fakes/nameserver.py"), old)
         changes = CLIENT | {"Server": {"Address": f"vpn.example:{PORT}", "Insecure": "true"}}
         log = net.log("nameserver.log")
         with server_daemon(site) as server:
-            nameserver = net.enter(program(site.server, *script, old, log=log))
+            nameserver = net.enter(program(site.server, *command(old, old), log=log))
             wait_for("it serves", lambda: f"{old}:53 " in site.server.run("ss", "-Hlnu"))
             client = net.enter(client_daemon(site, changes))
             client.wait_for("its DNS is set", ours)
             client.wait_for("the address", lambda: client.stats().get("server", {}).get("address") == f"{old}:{PORT}")
             stop(nameserver)
             server.stop()
-        with program(site.server, *script, new, log=log), server_daemon(site):
+        with program(site.server, *command(old, new), log=log), server_daemon(site):
             client.wait_for(
                 "the tunnel to the other address",
                 lambda: client.stats()["server"]["address"] == f"{new}:{PORT}" and client.stats()["state"] == "up",

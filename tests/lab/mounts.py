@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 import ctypes
-import multiprocessing
 import subprocess
-import traceback
 from collections.abc import Callable
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
+
+from tests.lab.child import in_child
 
 CLONE_NEWNS = 0x20000
 
 
 def private_mounts(function: Callable[..., Any], *arguments: Any) -> Any:
     """What `function(*arguments)` returns there; AssertionError with its traceback when it raises."""
-    fork = multiprocessing.get_context("fork")
-    ours, theirs = fork.Pipe()
-    child = fork.Process(target=_child, args=(function, arguments, theirs))
-    child.start()
-    theirs.close()
-    try:
-        failed, value = ours.recv()
-    finally:
-        child.join()
-    assert not failed, value
-    return value
+    return in_child(unshare, function, *arguments)
 
 
 def unshare() -> None:
@@ -50,11 +39,3 @@ def own(room: Path, *directories: str) -> None:
             (base / name).mkdir()
         options = f"lowerdir={directory},upperdir={base}/upper,workdir={base}/work"
         mount("-t", "overlay", "overlay", "-o", options, directory)
-
-
-def _child(function: Callable[..., Any], arguments: tuple[Any, ...], pipe: Connection) -> None:
-    try:
-        unshare()
-        pipe.send((False, function(*arguments)))
-    except BaseException:
-        pipe.send((True, traceback.format_exc()))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import shutil
-import sys
 import time
 
 import pytest
 
 from tests.lab.machine import Machine
+from tests.lab.nameserver import command
 from tests.lab.net import ROOT, LabError, Net, program, wait_for
 
 pytestmark = pytest.mark.machine
@@ -60,8 +60,7 @@ def client(net: Net, machine: Machine) -> Machine:
     for namespace, interface, address in ((machine.namespace, "mq0", "10.9.9.2"), (outside, "eth0", SERVER)):
         namespace.ip("addr", "add", f"{address}/24", "dev", interface)
         namespace.ip("link", "set", interface, "up")
-    argv = (sys.executable, str(ROOT / "tests/fakes/nameserver.py"), SERVER, ANSWER)
-    net.enter(program(outside, *argv, log=net.log("nameserver.log")))
+    net.enter(program(outside, *command(SERVER, ANSWER), log=net.log("nameserver.log")))
     return machine
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.lab.net import ROOT, stop, wait_for
+from tests.lab.nameserver import command
+from tests.lab.net import stop, wait_for
 from tests.machine.tunnel import CLIENT, CLIENT_CONF, CLIENT_SECTIONS, INNER, SERVER, Pair, configure
 from tests.system.snapshot import difference, snapshot
 
@@ -22,8 +22,7 @@ NAMED = dict(CLIENT_SECTIONS) | {"Interface": {"DNS": INNER, "Domains": "corp.ex
 def named(pair: Pair, tmp_path: Path) -> Iterator[Pair]:
     """A client with DNS, and a name server with one answer on the server's inner address."""
     configure(pair.client, CLIENT_CONF, NAMED, tmp_path)
-    script = str(ROOT / "tests/fakes/nameserver.py")
-    process = pair.server.namespace.popen(sys.executable, "-S", script, INNER, ANSWER, stdout=subprocess.DEVNULL)
+    process = pair.server.namespace.popen(*command(INNER, ANSWER), stdout=subprocess.DEVNULL)
     yield pair
     stop(process)
     pair.client.run("systemctl", "stop", CLIENT)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import os
 import re
 import shutil
@@ -14,18 +13,15 @@ from types import ModuleType
 
 import pytest
 
+from tests.packaging.script import load
+
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = ("mqvpn", "mqvpn-server", "mqvpn-client", "mqvpn-setup", "mqvpn-dns", "mqvpnctl")
 
 
 @pytest.fixture(scope="module")
 def generate() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("complete", ROOT / "packaging/completion/generate.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load("completion/generate.py")
 
 
 @pytest.fixture(scope="module")

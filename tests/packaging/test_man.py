@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import re
 import shutil
 import subprocess
@@ -14,6 +13,7 @@ import pytest
 
 from mqvpn.config.setting import Row
 from mqvpn.config.table import ROWS
+from tests.packaging.script import load
 
 ROOT = Path(__file__).resolve().parents[2]
 OTHERS = {"resolvconf"}
@@ -29,12 +29,7 @@ PAGES = {
 
 @pytest.fixture(scope="module")
 def generate() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("generate", ROOT / "packaging/man/generate.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load("man/generate.py")
 
 
 @pytest.fixture(scope="module")

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import ctypes
-import multiprocessing
 import os
-import traceback
 from collections.abc import Callable
-from multiprocessing.connection import Connection
 from typing import Any
 
+from tests.lab.child import in_child
 from tests.lab.net import Namespace
 
 CLONE_NEWNET = 0x40000000
@@ -17,17 +15,7 @@ CLONE_NEWNET = 0x40000000
 
 def inside(namespace: Namespace, function: Callable[..., Any], *arguments: Any) -> Any:
     """What `function(*arguments)` returns there; AssertionError with its traceback when it raises."""
-    fork = multiprocessing.get_context("fork")
-    ours, theirs = fork.Pipe()
-    child = fork.Process(target=_child, args=(namespace.name, function, arguments, theirs))
-    child.start()
-    theirs.close()
-    try:
-        failed, value = ours.recv()
-    finally:
-        child.join()
-    assert not failed, value
-    return value
+    return in_child(lambda: enter(namespace.name), function, *arguments)
 
 
 def enter(name: str) -> None:
@@ -38,11 +26,3 @@ def enter(name: str) -> None:
             raise OSError(ctypes.get_errno(), f"setns {name}")
     finally:
         os.close(handle)
-
-
-def _child(name: str, function: Callable[..., Any], arguments: tuple[Any, ...], pipe: Connection) -> None:
-    try:
-        enter(name)
-        pipe.send((False, function(*arguments)))
-    except BaseException:
-        pipe.send((True, traceback.format_exc()))
