@@ -50,6 +50,8 @@ def command(prog: str, mode: str | None, argv: Sequence[str] | None) -> int:
     mode = mode or arguments.mode
     if not (arguments.config or arguments.check or given or mode):
         parser.error("say --config FILE, --server HOST:PORT or --listen BIND:PORT (see --help)")
+    if arguments.clean_up:
+        return _clean_up(arguments.config, given, mode)
     try:
         settings = _load(arguments.check or arguments.config, given, mode)
     except ConfigError as error:
@@ -60,11 +62,25 @@ def command(prog: str, mode: str | None, argv: Sequence[str] | None) -> int:
     if arguments.check:
         print(f"{arguments.check}: valid, {'client' if _is_client(settings) else 'server'}")
         return EX_OK
-    if arguments.clean_up:
-        from mqvpn.daemon.cleanup import run
-
-        return run(settings)
     return _run(settings, partial(_load, arguments.config, given, mode))
+
+
+def _clean_up(path: str | None, given: dict[str, str | list[str]], mode: str | None) -> int:
+    """Without need of a valid configuration: whom it is about is told by the file's name, if it is a unit's."""
+    from mqvpn.config.load import instance_of
+    from mqvpn.daemon.cleanup import run
+
+    name = instance_of(Path(path)) if path else ""
+    if name:
+        return run(f"client-{name}")
+    if mode == "server":
+        return run("server")
+    try:
+        settings = _load(path, given, mode)
+    except ConfigError as error:
+        print(f"{error} (cleaning up nevertheless)", file=sys.stderr)
+        return run("")
+    return run(f"client-{settings.name}" if _is_client(settings) else "server")
 
 
 def _status(endpoint: str) -> int:

@@ -20,7 +20,7 @@ The command line overrides the file. Whether to be a client or a server is found
 """
 STATUSES = """\
 Exit status: 0 ended as asked, 1 failed, 2 wrong usage, 69 server unreachable (with --no-reconnect),
-77 refused by the server, 78 wrong configuration.
+74 its undo journal cannot be written, 77 refused by the server, 78 wrong configuration.
 """
 
 

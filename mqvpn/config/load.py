@@ -45,7 +45,7 @@ def load(
     _refuse_client_file(entries, mode)
     values, warnings = _values(entries, SERVER if mode == "server" else CLIENT, mode)
     values["reorder"] = _reorder(entries)
-    values["instance"] = _instance(path)
+    values["instance"] = instance_of(path)
     if mode == "client" and values["instance"]:
         values.setdefault("tun_name", _tun_name(values["instance"]))
     for file in files:
@@ -55,7 +55,8 @@ def load(
     return _server(values, warnings, source) if mode == "server" else _client(values, warnings, source)
 
 
-def _instance(path: Path | None) -> str:
+def instance_of(path: Path | None) -> str:
+    """The NAME of client-NAME.conf; empty: the file is none of that kind."""
     match = INSTANCE.fullmatch(path.name) if path else None
     return match[1] if match else ""
 

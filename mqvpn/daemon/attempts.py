@@ -79,7 +79,7 @@ class Client:
         self.pump = Pump(self._engine, packets_of(device), device.fd, self._handle_event, self._failed)
         interfaces = tuple(path.interface for path in settings.paths)
         self.uplinks = Uplinks(netlink, self.pump, interfaces, passed, settings.fwmark)
-        self.dns = Dns(settings, device.name, stop)
+        self.dns = Dns(settings, device.name, stop, host.undo)
         self.status = ClientStatus(settings, self._engine, self.pump, device.name, self.dns)
 
     def watch(self, monitor: Monitor) -> None:

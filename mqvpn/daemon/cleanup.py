@@ -1,64 +1,99 @@
 """--clean-up: undo what a daemon that could not do so itself has left on the machine; ExecStopPost= of the units.
 
-Nothing is done when systemd is about to start the unit again: the successor takes over, and meanwhile the routes lead
-into the TUN device, which the descriptor store keeps. May be called again, and without a daemon ever having run.
+What that is stands in the undo journal alone: the configuration may be changed, broken or gone by now. Nothing is done
+when systemd is about to start the unit again: the successor takes over, and meanwhile the routes lead into the TUN
+device, which the descriptor store keeps. May be called again, and without a daemon ever having run.
 """
 
 import logging
-import os
+from collections.abc import Callable
 from pathlib import Path
 
-from mqvpn.config.client import ClientSettings
-from mqvpn.config.server import ServerSettings
 from mqvpn.daemon import exit
-from mqvpn.daemon.dns import wanted
 from mqvpn.daemon.dnshelper import take_back
 from mqvpn.daemon.log import start_logging
-from mqvpn.daemon.undojournal import journal_of
+from mqvpn.daemon.undojournal import CLIENT, RUN, SERVER, place
 from mqvpn.system import block, nat, routing, unit
-from mqvpn.system.dns import resolved_is_asked
+from mqvpn.system.change import change
 from mqvpn.system.errors import OperationFailed
 from mqvpn.system.link import Netlink
 from mqvpn.system.resolvfile import marked
 from mqvpn.system.sysctl import Sysctls
+from mqvpn.system.undo import FILE, Undo
 
 log = logging.getLogger(__name__)
 
 
-def run(settings: ServerSettings | ClientSettings) -> int:
-    """Return the exit status: 0, or 1 when something could not be undone, which is said."""
-    start_logging(settings.log_level, settings.name)
+def run(instance: str) -> int:
+    """Clean up after `server` or client-NAME (empty: all that do not run, if our runtime directory does not tell).
+
+    Returns the exit status: 0, or 1 when something could not be undone, which is said.
+    """
+    start_logging("info", instance.removeprefix(CLIENT))
     if unit.starts_again(unit.name()):
         return 0
-    status = 0
+    folder = place(instance)
+    folders = sorted(file.parent for file in RUN.glob(f"*/{FILE}")) if folder == RUN else [folder]
+    return max((_clean_up(folder, instance) for folder in folders), default=0)
+
+
+def _clean_up(folder: Path, instance: str) -> int:
+    with Undo(folder) as undo:
+        if not undo.lock():
+            log.error("%s: this daemon runs, so nothing is undone; stop it", folder)
+            return exit.FAILED
+        # Only the user's stop lifts the kill switch: after a failure for good it stays, until `mqvpnctl unblock`.
+        well = done(lambda: _dns(undo, instance))
+        with Netlink() as netlink:
+            well = restore(undo, netlink) and well
+        if undo.record.block and unit.stops_for_good(unit.name()):
+            well = done(lambda: _block(undo)) and well
+        return 0 if well else exit.FAILED
+
+
+def restore(undo: Undo, netlink: Netlink) -> bool:
+    """Take back the routes, rules, firewall tables and kernel settings in the journal; whether that went well."""
+    steps = (lambda: routes(undo, netlink), lambda: tables(undo))
+    well = [done(step) for step in steps]
+    Sysctls(undo=undo).restore()
+    return all(well)
+
+
+def routes(undo: Undo, netlink: Netlink) -> None:
+    """Take back the routes and rules. Raises OperationFailed."""
+    if undo.record.slot is not None:
+        routing.apply(netlink, routing.EMPTY, undo.record.slot)
+        undo.done("slot")
+
+
+def tables(undo: Undo) -> None:
+    """Take back the server's firewall tables. Raises OperationFailed."""
+    for table in undo.record.tables:
+        nat.remove(table)
+    undo.done("tables")
+
+
+def done(step: Callable[[], None]) -> bool:
+    """Whether it could be done; else the reason is logged."""
     try:
-        if isinstance(settings, ServerSettings):
-            nat.apply(settings.tun_name, ())
-        else:
-            _clean_up_client(settings)
+        step()
     except OperationFailed as error:
         log.error("%s", error)
-        status = exit.FAILED
-    Sysctls(record=sysctl_record()).restore()
-    return status
+        return False
+    return True
 
 
-def _clean_up_client(settings: ClientSettings) -> None:
-    undo = journal_of(settings)
-    if undo.record.slot is not None:
-        with Netlink() as netlink:
-            routing.apply(netlink, routing.EMPTY, undo.record.slot)
-        undo.note(slot=None)
-    if marked() or (wanted(settings) is not None and not resolved_is_asked()):
-        answer = take_back(settings.instance or settings.tun_name)
+def _dns(undo: Undo, instance: str) -> None:
+    """mqvpn-dns has a journal of its own, which survives a reboot; and a file of ours is known by its first line."""
+    name = undo.record.dns or (instance.removeprefix(CLIENT) if instance != SERVER and marked() else "")
+    if name:
+        with change("dns-back"):
+            answer = take_back(name)
         if answer.error:
-            log.error("the former DNS is not back: %s", answer.error)
-    # Only the user's stop lifts the kill switch: after a failure for good it stays, until `mqvpnctl unblock`.
-    if settings.kill_switch and unit.stops_for_good(unit.name()):
-        block.lift(settings.name)
+            raise OperationFailed("take the DNS back", answer.error, "see mqvpn-client(8)")
+        undo.done("dns")
 
 
-def sysctl_record() -> Path | None:
-    """Where a daemon notes the kernel settings it changes: its runtime directory, if it has one."""
-    directory = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
-    return Path(directory, "sysctls.json") if directory else None
+def _block(undo: Undo) -> None:
+    block.lift(undo.record.block)
+    undo.done("block")

@@ -25,12 +25,14 @@ from mqvpn.daemon.qlog import Qlog
 from mqvpn.daemon.reload import Load, Reload
 from mqvpn.daemon.stats import report
 from mqvpn.daemon.stop import Stop
-from mqvpn.daemon.undojournal import journal_of
+from mqvpn.daemon.undojournal import InUse, journal_of
 from mqvpn.daemon.upkeep import Upkeep
+from mqvpn.system import tun
 from mqvpn.system.errors import OperationFailed
 from mqvpn.system.link import Netlink
 from mqvpn.system.monitor import Monitor
 from mqvpn.system.notify import Notifier
+from mqvpn.system.undo import JournalUnwritable
 
 LIVE = (
     *("log_level", "paths", "reconnect", "reconnect_interval"),
@@ -45,8 +47,10 @@ def run(settings: ClientSettings, load: Load | None = None) -> int:
     start_logging(settings.log_level, settings.name)
     try:
         return asyncio.run(_serve(settings, load or (lambda: settings)))
-    except CAUnusable as error:
+    except (CAUnusable, InUse) as error:
         return exit.failing(exit.CONFIG, error)
+    except JournalUnwritable as error:
+        return exit.failing(exit.UNDO, error)
     except OperationFailed as error:
         return exit.failing(exit.FAILED, error)
 
@@ -56,15 +60,17 @@ async def _serve(settings: ClientSettings, load: Load) -> int:
     notifier = Notifier()
     async with AsyncExitStack() as up:
         passed = up.enter_context(closing(Passed()))
+        undo = up.enter_context(journal_of(settings))
         listener = up.enter_context(control_listener(settings, passed.control()))
         qlog = up.enter_context(Qlog(settings.qlog_dir))
         netlink = up.enter_context(Netlink())
-        switch = KillSwitch(settings)
+        switch = KillSwitch(settings, undo)
         up.callback(lambda: switch.close(lift=stop.wished and stop.status == 0 and not stop.succeeded))
         switch.engage()
         device = passed.tun(settings.tun_name)
-        up.callback(os.close, device.fd)
-        host = Host(netlink, device.name, settings, switch, journal_of(settings))
+        up.callback(tun.close_tun, device)
+        host = Host(netlink, device.name, settings, switch, undo)
+        host.take_over()
         up.callback(stop.unless_succeeded, host.restore)
         up.enter_context(Upkeep(host, device.name))
         identity = Identity(os.environ.get("STATE_DIRECTORY"), str(settings.server_addr))

@@ -19,10 +19,12 @@ from mqvpn.config.client import ClientSettings
 from mqvpn.daemon import exit
 from mqvpn.daemon.dnshelper import LIMIT, SOCKET, may_write
 from mqvpn.system import stub
+from mqvpn.system.change import change
 from mqvpn.system.dns import LinkDns, resolved_is_asked
 from mqvpn.system.dnsrequest import MAX_LINE, Answer, Request, decode_answer
 from mqvpn.system.errors import OperationFailed
 from mqvpn.system.resolvfile import marked
+from mqvpn.system.undo import Undo
 
 log = logging.getLogger(__name__)
 
@@ -44,19 +46,20 @@ class Keeper(Protocol):
 class Dns:
     """The DNS that the settings want, for the TUN `interface`; entering it raises OperationFailed."""
 
-    def __init__(self, settings: ClientSettings, interface: str, stop: Callable[[int], None]) -> None:
+    def __init__(self, settings: ClientSettings, interface: str, stop: Callable[[int], None], undo: Undo) -> None:
         self._dns = wanted(settings)
         self._mode = settings.dns_mode
         self._interface = interface
         self._instance = settings.instance or interface
         self._stop = stop
+        self._undo = undo
         self._keeper: Keeper | None = None
         self._starting: asyncio.Task[None] | None = None
         self._in_effect = False
         self._former: list[str] = []
 
     async def __aenter__(self) -> Self:
-        if marked():
+        if marked() or self._undo.record.dns:
             await self._take_back_leftover()
         if self._dns is not None:
             self._keeper = await self._choose(self._dns)
@@ -103,9 +106,10 @@ class Dns:
 
     async def _take_back_leftover(self) -> None:
         try:
-            await ask(Request("restore", self._instance))
+            await ask(Request("restore", self._undo.record.dns or self._instance))
+            self._undo.done("dns")
         except OperationFailed as error:
-            log.warning("/etc/resolv.conf was left behind by a client that was killed: %s", error)
+            log.warning("the DNS of a client that was killed is not taken back: %s", error)
 
     async def _start(self, keeper: Keeper, ready: Callable[[], None]) -> None:
         try:
@@ -131,7 +135,7 @@ class Dns:
         if dns.over_tls == "yes":
             reason, hint = "this machine does not ask systemd-resolved", "take it out, or install systemd-resolved"
             raise OperationFailed("set DNSOverTLS = yes", reason, hint)
-        files = Files(self._instance, self._interface, self._mode, dns)
+        files = Files(self._instance, self._interface, self._mode, dns, self._undo)
         await files.take_back()
         return files
 
@@ -139,8 +143,9 @@ class Dns:
 class Files:
     """DNS by mqvpn-dns, in /etc/resolv.conf or by resolvconf."""
 
-    def __init__(self, instance: str, interface: str, mode: str, dns: LinkDns) -> None:
+    def __init__(self, instance: str, interface: str, mode: str, dns: LinkDns, undo: Undo) -> None:
         self.problem = ""
+        self._undo = undo
         self._request = Request("apply", instance, interface, mode, dns)
         self._by = ""
         self._watch: asyncio.Task[None] | None = None
@@ -150,7 +155,9 @@ class Files:
 
     async def start(self) -> None:
         """Raises OperationFailed."""
-        self._by = (await ask(self._request)).by
+        self._undo.note(dns=self._request.instance)
+        with change("dns"):
+            self._by = (await ask(self._request)).by
         if self._by == "file":
             self._watch = asyncio.create_task(self._look())
 
@@ -167,7 +174,9 @@ class Files:
 
     async def take_back(self) -> None:
         """Also what a predecessor of ours left. Raises OperationFailed."""
-        answer = await ask(Request("restore", self._request.instance))
+        with change("dns-back"):
+            answer = await ask(Request("restore", self._request.instance))
+        self._undo.done("dns")
         if answer.note:
             log.warning("%s", answer.note)
 

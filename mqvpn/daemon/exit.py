@@ -10,11 +10,13 @@ log = logging.getLogger(__name__)
 
 FAILED = 1
 UNAVAILABLE = 69  # the server cannot be reached, and Reconnect = false
+UNDO = 74  # what is changed on this machine cannot be noted, so nothing is
 REFUSED = 77  # the server does not accept our key, or with Reconnect = false we not its certificate
 CONFIG = 78
 ERRNOS = {
     FAILED: errno.EIO,
     UNAVAILABLE: errno.EHOSTUNREACH,
+    UNDO: errno.EIO,
     REFUSED: errno.EACCES,
     CONFIG: errno.EINVAL,
 }

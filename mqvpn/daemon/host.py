@@ -1,10 +1,9 @@
 """What the client changes on the machine: its TUN, addresses, routes, sysctls; all of it stays through reconnects."""
 
-import logging
 from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 
 from mqvpn.config.client import ClientSettings
-from mqvpn.daemon.cleanup import sysctl_record
+from mqvpn.daemon import cleanup
 from mqvpn.daemon.killswitch import KillSwitch
 from mqvpn.daemon.pump import gso_max_size
 from mqvpn.daemon.routes import Routing, carries_ipv6
@@ -14,8 +13,6 @@ from mqvpn.system.sysctl import Sysctls
 from mqvpn.system.undo import Undo
 from mqvpn.wire.address import Network
 
-log = logging.getLogger(__name__)
-
 
 class Host:
     """What the client changes on the machine."""
@@ -24,18 +21,23 @@ class Host:
         self, netlink: Netlink, interface: str, settings: ClientSettings, switch: KillSwitch, undo: Undo
     ) -> None:
         self._netlink = netlink
+        self.undo = undo
         self._routing = Routing(netlink, interface, settings, undo)
         self._switch = switch
         self._interface = interface
         self._settings = settings
-        self._sysctls = Sysctls(record=sysctl_record())
         self._link: TunLink | None = None
+
+    def take_over(self) -> None:
+        """What a predecessor left and is not wanted any more goes."""
+        if not self._settings.manage_routes:
+            self.restore()
 
     def let_replies_in(self, interfaces: list[str]) -> None:
         """Let the server's packets in by these interfaces, though our routes lead its address into the TUN."""
         if self._settings.manage_routes:
             for interface in interfaces:
-                self._sysctls.loosen_rp_filter(interface)
+                Sysctls(undo=self.undo).loosen_rp_filter(interface)
 
     def apply(self, addresses: tuple[Network, ...], mtu: int) -> None:
         """Give the TUN these addresses and this MTU; what the settings want of their IP versions is led into it."""
@@ -75,12 +77,8 @@ class Host:
         self._routing.reload(settings)
 
     def restore(self) -> None:
-        """Take back what apply() and prepare() did; the TUN takes its addresses along when it is closed."""
-        try:
-            self._routing.restore()
-        except OperationFailed as error:
-            log.warning("%s", error)
-        self._sysctls.restore()
+        """Take back what apply() and let_replies_in() did; the TUN takes its addresses along when it is closed."""
+        cleanup.restore(self.undo, self._netlink)
 
 
 def _on_link(prefix: Network) -> IPv4Interface | IPv6Interface:

@@ -10,10 +10,11 @@ from ipaddress import IPv4Address, IPv6Address
 
 from mqvpn.config.client import ClientSettings
 from mqvpn.daemon.repairs import Repairs
-from mqvpn.system import block, nft, unit
+from mqvpn.system import block, unit
 from mqvpn.system.block import Block
 from mqvpn.system.errors import OperationFailed
 from mqvpn.system.nftwatch import TableWatch
+from mqvpn.system.undo import Undo
 from mqvpn.wire.address import Network
 
 log = logging.getLogger(__name__)
@@ -22,7 +23,8 @@ log = logging.getLogger(__name__)
 class KillSwitch:
     """Does nothing but lift what a predecessor left if the settings do not ask for it."""
 
-    def __init__(self, settings: ClientSettings) -> None:
+    def __init__(self, settings: ClientSettings, undo: Undo) -> None:
+        self._undo = undo
         self._name = settings.name
         self._tun = settings.tun_name
         self._mark = settings.fwmark
@@ -41,7 +43,7 @@ class KillSwitch:
             self._apply()
             log.info("kill switch: traffic outside the tunnel is blocked")
         elif _stands(self._name):
-            block.lift(self._name)
+            self._lift()
             log.info("kill switch: not asked for any more, so the block of an earlier run is lifted")
 
     def set_addresses(self, addresses: tuple[IPv4Address | IPv6Address, ...]) -> None:
@@ -69,11 +71,16 @@ class KillSwitch:
             log.warning("kill switch: traffic outside the tunnel stays blocked; `mqvpnctl unblock` lifts it")
             return
         try:
-            block.lift(self._name)
+            self._lift()
         except OperationFailed as error:
             log.warning("%s", error)
 
+    def _lift(self) -> None:
+        block.lift(self._name)
+        self._undo.done("block")
+
     def _apply(self) -> None:
+        self._undo.note(block=self._name)
         wish = Block(
             name=self._name,
             tun=self._tun,
@@ -103,10 +110,12 @@ def unblock(name: str | None) -> list[str]:
     that systemd is about to start again. Raises OperationFailed."""
     if unit.starts_again(unit.name()):
         return []
-    tables = [table for table in block.all_tables() if name is None or table == block.table_of(name)]
-    for table in tables:
-        nft.transact(nft.without(table), f"lift the block {table}")
-    return tables
+    if name is None:
+        return block.lift_all()
+    if not block.stands(name):
+        return []
+    block.lift(name)
+    return [block.table_of(name)]
 
 
 def _stands(name: str) -> bool:

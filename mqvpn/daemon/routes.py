@@ -21,7 +21,7 @@ ALL_IPV6 = IPv6Network("::/0")
 
 
 class Routing:
-    """Our routes and rules: applied, changed and taken back. Every call raises OperationFailed."""
+    """Our routes and rules: applied, changed; cleanup.routes() undoes them. Every call raises OperationFailed."""
 
     def __init__(self, netlink: Netlink, interface: str, settings: ClientSettings, undo: Undo) -> None:
         self._netlink = netlink
@@ -48,13 +48,6 @@ class Routing:
             return False
         routing.apply(self._netlink, self._applied, slot)
         return True
-
-    def restore(self) -> None:
-        """Take all of it back, also what a predecessor left."""
-        if self._undo.record.slot is not None:
-            routing.apply(self._netlink, routing.EMPTY, self._undo.record.slot)
-            self._undo.note(slot=None)
-        self._applied = None
 
     def _apply(self) -> None:
         if self._versions is None or not self._settings.manage_routes:

@@ -20,8 +20,7 @@ from typing import Any
 from mqvpn.config.server import ServerSettings
 from mqvpn.config.values import Secret, User
 from mqvpn.connectip.pool import Pool
-from mqvpn.daemon import exit, watchdog
-from mqvpn.daemon.cleanup import sysctl_record
+from mqvpn.daemon import cleanup, exit, watchdog
 from mqvpn.daemon.control import Control
 from mqvpn.daemon.controlsocket import control_listener, control_port
 from mqvpn.daemon.diagnose import Diagnosis
@@ -39,15 +38,17 @@ from mqvpn.daemon.stats import report
 from mqvpn.daemon.stop import Stop
 from mqvpn.daemon.tcpcontrol import TcpControl
 from mqvpn.daemon.timerfd import clock
+from mqvpn.daemon.undojournal import InUse, journal_of
 from mqvpn.dataplane.engine import OVERHEAD, SPREAD_BYTES, Engine
 from mqvpn.multipath.configuration import quic_configuration
 from mqvpn.multipath.mtu import ETHERNET, udp_payload, unknown
 from mqvpn.multipath.path import Endpoint
-from mqvpn.system import nat
+from mqvpn.system import nat, tun
 from mqvpn.system.errors import OperationFailed
 from mqvpn.system.link import Interface, Netlink, TunLink
 from mqvpn.system.notify import Notifier
 from mqvpn.system.sysctl import Sysctls
+from mqvpn.system.undo import JournalUnwritable, Undo
 from mqvpn.tunnel import events
 from mqvpn.tunnel.server import ServerOptions, ServerTunnel
 
@@ -75,8 +76,10 @@ def run(settings: ServerSettings, load: Load | None = None) -> int:
     try:
         configuration = load_certificate(settings.cert_file, settings.key_file)
         return asyncio.run(_serve(settings, configuration, load or (lambda: settings)))
-    except (CertificateUnusable, ListenDiffers) as error:
+    except (CertificateUnusable, ListenDiffers, InUse) as error:
         return exit.failing(exit.CONFIG, error)
+    except JournalUnwritable as error:
+        return exit.failing(exit.UNDO, error)
     except OperationFailed as error:
         return exit.failing(exit.FAILED, error)
 
@@ -142,15 +145,16 @@ async def _serve(settings: ServerSettings, configuration: Any, load: Load) -> in
     pool = Pool(settings.subnet, settings.subnet6)
     async with AsyncExitStack() as up:
         passed = up.enter_context(closing(Passed()))
+        undo = up.enter_context(journal_of(settings))
         listener = up.enter_context(control_listener(settings, passed.control()))
         leases = Leases(os.environ.get("STATE_DIRECTORY"), pool)
         up.push_async_callback(leases.close)
         qlog = up.enter_context(Qlog(settings.qlog_dir))
         udp = up.enter_context(passed.server_socket(settings.listen))
         device = passed.tun(settings.tun_name)
-        up.callback(os.close, device.fd)
+        up.callback(tun.close_tun, device)
         netlink = up.enter_context(Netlink())
-        host = Host(netlink, settings, pool, device.name)
+        host = Host(netlink, settings, pool, device.name, undo)
         up.callback(stop.unless_succeeded, host.restore)
         host.apply()
         engine = Engine(is_server=True)
@@ -199,13 +203,14 @@ def _reason(error: Exception) -> str:
 class Host:
     """What the server changes on the machine."""
 
-    def __init__(self, netlink: Netlink, settings: ServerSettings, pool: Pool, interface: str) -> None:
+    def __init__(
+        self, netlink: Netlink, settings: ServerSettings, pool: Pool, interface: str, undo: Undo
+    ) -> None:
         self._netlink = netlink
         self._settings = settings
         self._pool = pool
         self._interface = interface
-        self._sysctls = Sysctls(record=sysctl_record())
-        self._translates = False
+        self._undo = undo
 
     def apply(self) -> None:
         """Set the TUN up, make this machine a router and translate addresses. Raises OperationFailed."""
@@ -213,18 +218,18 @@ class Host:
         mtu = self._settings.mtu or largest_inner_mtu(self._netlink.interfaces())
         link = TunLink(name=self._interface, mtu=mtu, addresses=_gateways(self._pool), gso_max_size=gso_max_size(mtu))
         self._netlink.configure(link)
-        self._sysctls.forward([pool.version for pool in pools], self._interface)
+        Sysctls(undo=self._undo).forward([pool.version for pool in pools], self._interface)
+        table = nat.table_of(self._interface)
+        former = [one for one in self._undo.record.tables if one != table]
+        self._undo.note(tables=(*former, table))
         nat.apply(self._interface, pools)
-        self._translates = True
+        for one in former:  # a predecessor had another TunName
+            nat.remove(one)
+        self._undo.note(tables=(table,))
 
     def restore(self) -> None:
         """Take back what apply() did; the TUN takes its addresses along when it is closed."""
-        try:
-            if self._translates:
-                nat.apply(self._interface, ())
-        except OperationFailed as error:
-            log.warning("%s", error)
-        self._sysctls.restore()
+        cleanup.restore(self._undo, self._netlink)
 
 
 def largest_inner_mtu(interfaces: Mapping[str, Interface]) -> int:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mqvpn.config.client import ClientSettings
 from mqvpn.config.server import ServerSettings
+from mqvpn.daemon import exit
 from mqvpn.system.undo import Undo
 
 log = logging.getLogger(__name__)
@@ -14,17 +15,25 @@ RUN = Path("/run/mqvpn")
 CLIENT, SERVER = "client-", "server"
 
 
+class InUse(exit.Unusable):
+    """Another daemon that runs has the same journal; `str()` says what to do. The end is CONFIG."""
+
+
 def journal_of(settings: ClientSettings | ServerSettings) -> Undo:
-    """The journal of this daemon, and of its predecessor."""
+    """The journal of this daemon, and of its predecessor, locked. Raises InUse, JournalUnwritable."""
     folder = place(CLIENT + settings.name if isinstance(settings, ClientSettings) else SERVER)
     if "RUNTIME_DIRECTORY" not in os.environ and not _can_make(folder):
         log.warning("%s cannot be made: if mqvpn is killed, nobody knows what there is to undo", folder)
         return Undo(None)
-    return Undo(folder)
+    undo = Undo(folder)
+    if not undo.lock():
+        hint = "stop it, or give this one another TunName or RUNTIME_DIRECTORY"
+        raise InUse(f"another mqvpn {settings.name} runs, with {folder}: {hint}")
+    return undo
 
 
 def place(name: str) -> Path:
-    """The directory of the journal of client-NAME or server."""
+    """The directory of the journal of client-NAME or server; RUN if `name` is empty and nothing else tells."""
     given = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
     return Path(given) if given else RUN / name
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, collapse_addresses
 
 from mqvpn.system import nft
+from mqvpn.system.change import change
 
 KIND = "mqvpn_block"
 LAN = {
@@ -63,12 +64,22 @@ class Block:
 
 def apply(block: Block) -> None:
     """Block all else; may be called again at any time. Raises OperationFailed: the block before still stands then."""
-    nft.transact(ruleset(block), f"block traffic outside {block.tun}")
+    with change("block"):
+        nft.transact(ruleset(block), f"block traffic outside {block.tun}")
 
 
 def lift(name: str) -> None:
     """The client of this name blocks nothing any more; may be called again. Raises OperationFailed."""
-    nft.transact(nft.without(table_of(name)), f"lift the block of {name}")
+    with change("block-lifted"):
+        nft.transact(nft.without(table_of(name)), f"lift the block of {name}")
+
+
+def lift_all() -> list[str]:
+    """No client blocks anything any more; the tables that were there. Raises OperationFailed."""
+    tables = all_tables()
+    for table in tables:
+        nft.transact(nft.without(table), f"lift the block {table}")
+    return tables
 
 
 def stands(name: str) -> bool:

@@ -17,6 +17,7 @@ from typing import Any, ParamSpec, Self, TypeVar
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
+from mqvpn.system.change import change
 from mqvpn.system.errors import refused
 from mqvpn.system.routing import MAIN, PROTOCOL, Item, Route, Rule
 
@@ -107,11 +108,12 @@ class Netlink:
         """Bring our TUN to `want`; may be called again. A gso_max_size that the kernel refuses is skipped."""
         with failing(f"set interface {want.name} up with MTU {want.mtu}"):
             index = interface_index(want.name)
-            self._ip.link("set", index=index, mtu=want.mtu, txqlen=want.queue, state="up")
+            with change("link"):
+                self._ip.link("set", index=index, mtu=want.mtu, txqlen=want.queue, state="up")
         if want.gso_max_size is not None:
             self._set_gso_size(index, want.gso_max_size)
         for stale in self._own_addresses(index) - set(want.addresses):
-            with failing(f"remove address {stale} from {want.name}", ALREADY_GONE):
+            with failing(f"remove address {stale} from {want.name}", ALREADY_GONE), change("address-gone"):
                 self._ip.addr("del", index=index, address=str(stale.ip), mask=stale.network.prefixlen)
         present = self._own_addresses(index)  # read again: a primary IPv4 address takes its secondaries along
         for missing in want.addresses:
@@ -177,13 +179,13 @@ class Netlink:
     @in_worker
     def add(self, item: Item) -> None:
         """Add one route or rule of ours."""
-        with failing(f"add {item}"):
+        with failing(f"add {item}"), change("rule" if isinstance(item, Rule) else "route"):
             self._request("add", item)
 
     @in_worker
     def delete(self, item: Item) -> None:
         """Remove one route or rule of ours; one that is gone already is no error."""
-        with failing(f"remove {item}", ALREADY_GONE):
+        with failing(f"remove {item}", ALREADY_GONE), change("rule-gone" if isinstance(item, Rule) else "route-gone"):
             self._request("del", item)
 
     def _request(self, verb: str, item: Item) -> None:
@@ -208,7 +210,7 @@ class Netlink:
     def _add_address(self, index: int, name: str, address: AddressOnLink) -> None:
         nodad = {"flags": IFA_F_NODAD} if address.version == 6 else {}  # there is nobody to ask on a TUN
         length = address.network.prefixlen
-        with failing(f"add address {address} to {name}"):
+        with failing(f"add address {address} to {name}"), change("address"):
             self._ip.addr("add", index=index, address=str(address.ip), mask=length, **nodad)
 
     def _set_gso_size(self, index: int, size: int) -> None:

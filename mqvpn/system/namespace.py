@@ -24,17 +24,20 @@ def alone() -> Iterator[None]:
     """Be the only one in the block; after two seconds with another, who then must be stuck, go on nevertheless."""
     handle = os.open(HANDLE, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        give_up = time.monotonic() + PATIENCE
-        while not _locked(handle) and time.monotonic() < give_up:
-            time.sleep(0.01)
+        lock(handle, PATIENCE)
         yield
     finally:
         os.close(handle)
 
 
-def _locked(handle: int) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+def lock(handle: int, patience: float) -> bool:
+    """Take the lock of this descriptor's file within so many seconds; closing the descriptor gives it up."""
+    give_up = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() > give_up:
+                return False
+            time.sleep(0.01)

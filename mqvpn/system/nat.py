@@ -8,6 +8,7 @@ packets: an accept here could not overrule a drop in somebody else's table, and 
 from ipaddress import IPv4Network, IPv6Network
 
 from mqvpn.system import nft
+from mqvpn.system.change import change
 
 RULES = """\
 table inet {table} {{
@@ -25,23 +26,30 @@ table inet {table} {{
 
 
 def apply(tun: str, pools: tuple[IPv4Network | IPv6Network, ...]) -> None:
-    """Masquerade what the pools' clients send through other interfaces than `tun`; without pools, remove it
-    all.
+    """Masquerade what the pools' clients send through other interfaces than `tun`.
 
     May be called again. Raises OperationFailed with nft's own words; the old table is then still whole.
     """
-    verb = "set up" if pools else "remove"
-    nft.transact(ruleset(tun, pools), f"{verb} masquerading for {tun}")
+    with change("nat"):
+        nft.transact(ruleset(tun, pools), f"set up masquerading for {tun}")
+
+
+def remove(table: str) -> None:
+    """Remove a table that table_of() named; one that is gone already is no error. Raises OperationFailed."""
+    with change("nat-gone"):
+        nft.transact(nft.without(table), f"remove masquerading in {table}")
+
+
+def table_of(tun: str) -> str:
+    """The name of the table for a TUN."""
+    return nft.table_name("mqvpn", tun)
 
 
 def ruleset(tun: str, pools: tuple[IPv4Network | IPv6Network, ...]) -> str:
     """The transaction for nft."""
-    table = nft.table_name("mqvpn", tun)
-    text = nft.without(table)
-    if pools:
-        lines = (f'        {_family(pool)} saddr {pool} oifname != "{tun}" masquerade' for pool in pools)
-        text += RULES.format(table=table, tun=tun, masquerades="\n".join(lines))
-    return text
+    table = table_of(tun)
+    lines = (f'        {_family(pool)} saddr {pool} oifname != "{tun}" masquerade' for pool in pools)
+    return nft.without(table) + RULES.format(table=table, tun=tun, masquerades="\n".join(lines))
 
 
 def _family(pool: IPv4Network | IPv6Network) -> str:

@@ -4,19 +4,18 @@ Two of them change others when written: net/ipv4/ip_forward and net/ipv6/conf/al
 interface, so those are remembered too. A value that somebody else changes meanwhile is his, and is left
 alone. Names are paths, as interface names may hold dots.
 
-With a `record`, a file in a directory that a reboot empties, what is to be put back outlives this process: it is
-written before each change, and the next Sysctls with that record goes on from there.
+What is to be put back is noted in the undo journal before each change, and the next Sysctls with that journal goes on
+from there. A setting that several instances on this machine need is put back by the last of them.
 """
 
-import json
 import logging
 from collections.abc import Iterable
-from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from mqvpn.system.change import change
 from mqvpn.system.errors import OperationFailed, refused
+from mqvpn.system.undo import Change, Undo
 
 log = logging.getLogger(__name__)
 
@@ -29,21 +28,13 @@ SIDE_EFFECTS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A value as it was before our first write, and as our last write left it."""
-
-    before: str
-    after: str
-
-
 class Sysctls:
     """The settings that we changed; leaving the context, or restore(), puts them back."""
 
-    def __init__(self, root: Path = PROC_SYS, record: Path | None = None) -> None:
+    def __init__(self, root: Path = PROC_SYS, undo: Undo | None = None) -> None:
         self._root = root
-        self._record = record
-        self._changes = _read_record(record)
+        self._undo = undo or Undo(None)
+        self._changes = dict(self._undo.record.sysctls)
 
     def __enter__(self) -> Self:
         return self
@@ -78,51 +69,51 @@ class Sysctls:
         values = (self._read("net/ipv4/conf/all/rp_filter"), self._read(name))
         if "1" in values and "2" not in values:
             self._set(name, "2")
+        else:
+            self._share(name)
 
     def restore(self) -> None:
         """Put everything back, first what changes other values; what cannot be put back is logged."""
-        ours = [name for name, change in self._changes.items() if self._read(name) == change.after]
+        needed = {name for other in self._undo.others() for name in other.sysctls}
+        ours = [n for n, made in self._changes.items() if n not in needed and self._read(n) == made.after]
         for name in sorted(ours, key=lambda name: name not in SIDE_EFFECTS):
             before = self._changes[name].before
             if self._read(name) in (None, before):
                 continue
             try:
-                self._write(name, before)
+                with change("sysctl-back"):
+                    self._write(name, before)
                 log.info("put %s back to %s", name, before)
             except OperationFailed as error:
                 log.warning("%s", error)
         self._changes.clear()
-        if self._record is not None:
-            with suppress(OSError):  # systemd takes the directory away with the unit
-                self._record.unlink(missing_ok=True)
+        self._undo.done("sysctls")
 
     def _set(self, name: str, value: str) -> None:
         before = {name: self._read(name) for name in (name, *self._affected(name))}
         if before[name] == value:
+            self._share(name)
             return
         for affected, was in before.items():
             if was is not None:
                 first = self._changes.get(affected, Change(was, was)).before
                 self._changes[affected] = Change(first, value if affected == name else was)
-        self._write_record()
-        self._write(name, value)
+        self._undo.note(sysctls=dict(self._changes))
+        with change("sysctl"):
+            self._write(name, value)
         log.info("set %s to %s (was %s)", name, value, before[name])
         for affected, was in before.items():
             now = self._read(affected)
             if was is not None and now is not None:
                 self._changes[affected] = Change(self._changes[affected].before, now)
-        self._write_record()
+        self._undo.note(sysctls=dict(self._changes))
 
-    def _write_record(self) -> None:
-        if self._record is None:
-            return
-        changes = {name: [change.before, change.after] for name, change in self._changes.items()}
-        try:
-            fresh = self._record.with_suffix(".new")
-            fresh.write_text(json.dumps(changes))
-            fresh.replace(self._record)
-        except OSError as error:
-            raise refused(f"note in {self._record} what is to be put back", error.errno or 0) from error
+    def _share(self, name: str) -> None:
+        """It is as we need it: if another instance made it so, we have our part in what that one changed."""
+        for other in self._undo.others():
+            if name in other.sysctls and name not in self._changes:
+                self._changes = dict(other.sysctls) | self._changes
+                self._undo.note(sysctls=dict(self._changes))
 
     def _affected(self, name: str) -> list[str]:
         return [found for pattern in SIDE_EFFECTS.get(name, ()) for found in self._find(pattern)]
@@ -143,17 +134,3 @@ class Sysctls:
         except OSError as error:
             hint = f"set {name} = {value} in /etc/sysctl.d, run `sysctl --system` and start again"
             raise refused(f"set {name} to {value}", error.errno or 0, hint) from error
-
-
-def _read_record(record: Path | None) -> dict[str, Change]:
-    """What a predecessor left to be put back."""
-    if record is None:
-        return {}
-    try:
-        changes = json.loads(record.read_text())
-        return {str(name): Change(str(before), str(after)) for name, (before, after) in changes.items()}
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        log.warning("%s: kernel settings that were changed before are not put back: %s", record, error)
-        return {}

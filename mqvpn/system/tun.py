@@ -14,6 +14,7 @@ import struct
 from dataclasses import dataclass
 from enum import IntFlag
 
+from mqvpn.system.change import change
 from mqvpn.system.errors import OperationFailed, refused
 from mqvpn.system.offloads import TSO, USO, VNET_HDR, without
 
@@ -67,12 +68,20 @@ def open_tun(name: str) -> Tun:
         raise OperationFailed(operation, "not a usable name", "take 1 to 15 letters, digits, '_', '.' or '-'")
     fd = _open_device(operation)
     try:
-        if _attach(fd, name, operation):
+        with change("tun"):
+            headers = _attach(fd, name, operation)
+        if headers:
             return Tun(fd, name, _set_offloads(fd, operation))
         return Tun(fd, name, Offload(0), vnet_header=False)
     except BaseException:
         os.close(fd)
         raise
+
+
+def close_tun(device: Tun) -> None:
+    """The interface goes, unless it is persistent or another process has it, too."""
+    with change("tun-gone"):
+        os.close(device.fd)
 
 
 def adopt_tun(fd: int, name: str) -> Tun | None:

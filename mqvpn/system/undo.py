@@ -6,22 +6,25 @@ reboot does not undo, /etc/resolv.conf, is noted in a state directory (resolvfil
 """
 
 import dataclasses
+import errno
 import json
 import logging
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self
 
 from mqvpn.system import durable, namespace
-from mqvpn.system.errors import OperationFailed, refused
+from mqvpn.system.change import change
+from mqvpn.system.errors import OperationFailed
 from mqvpn.system.routing import Slot
 
 log = logging.getLogger(__name__)
 
 FILE = "undo.json"
 MAX_SIZE = 1 << 20  # bytes
-T = TypeVar("T")
+PATIENCE = 2.0  # seconds that a predecessor may take to end
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +55,44 @@ class JournalUnwritable(OperationFailed):
 
 
 class Undo:
-    """The journal in `directory`, which is made if need be; None: it lasts as long as the process."""
+    """The journal in `directory`, which is made if need be; None: it lasts as long as the process. close() it."""
 
     def __init__(self, directory: Path | None) -> None:
         self._file = directory / FILE if directory is not None else None
+        self._lock = -1
         self._namespace = namespace.identity()
         self.record = NOTHING
         try:
             self.record = self._load(self._file) if self._file is not None else NOTHING
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             log.warning("%s: what was changed before is not known: %s", self._file, error)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give up what lock() took; the record stays."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def lock(self) -> bool:
+        """Whether this process is the only one with this journal from now on. Raises JournalUnwritable."""
+        if self._file is None or self._lock >= 0:
+            return True
+        try:
+            self._file.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            handle = os.open(self._file.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise self._unwritable(error) from error
+        if not namespace.lock(handle, PATIENCE):
+            os.close(handle)
+            return False
+        self._lock = handle
+        return True
 
     def note(self, **changes: Any) -> None:
         """Set these fields of the record. Raises JournalUnwritable; the old record then stands."""
@@ -72,11 +103,15 @@ class Undo:
             try:
                 self._write(self._file, record)
             except OSError as error:
-                hint = "make room there, or run it where it can write"
-                said = refused(f"note in {self._file} what is to be undone", error.errno or 0)
-                operation, reason = str(said).split(": ")[:2]
-                raise JournalUnwritable(operation, reason.partition(";")[0], hint, said.code) from error
+                raise self._unwritable(error) from error
         self.record = record
+
+    def done(self, *fields: str) -> None:
+        """These are undone: nothing of them is left in the record. A failure to note that is logged."""
+        try:
+            self.note(**{name: getattr(NOTHING, name) for name in fields})
+        except JournalUnwritable as error:
+            log.warning("%s", error)
 
     def others(self) -> list[Record]:
         """The records of the other instances in this network namespace."""
@@ -103,11 +138,18 @@ class Undo:
 
     def _write(self, file: Path, record: Record) -> None:
         if record == NOTHING:
-            durable.remove(file)
+            if file.exists():
+                durable.remove(file)
             return
         file.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         value = {"namespace": self._namespace} | dataclasses.asdict(record)
-        durable.replace(file, json.dumps(value).encode())
+        with change("journal"):
+            durable.replace(file, json.dumps(value).encode())
+
+    def _unwritable(self, error: OSError) -> JournalUnwritable:
+        code = error.errno or errno.EIO
+        hint = "make room there, or run it where it can write"
+        return JournalUnwritable(f"note in {self._file} what is to be undone", os.strerror(code), hint, code)
 
 
 def decode(value: Mapping[str, Any]) -> Record:

@@ -20,6 +20,7 @@ from mqvpn.daemon.dns import OVERWRITTEN, Dns, wanted
 from mqvpn.system.dns import LinkDns
 from mqvpn.system.dnsrequest import MAX_LINE, decode
 from mqvpn.system.errors import OperationFailed
+from mqvpn.system.undo import Undo
 from tests.fakes.bus import PrivateBus
 from tests.fakes.resolved import FakeResolved
 from tests.lab.mounts import mount, own, private_mounts
@@ -48,7 +49,7 @@ class Run:
     def __init__(self, **changes: Any) -> None:
         self.ready = 0
         self.stopped: list[int] = []
-        self.dns = Dns(settings(**changes), "lo", self.stopped.append)
+        self.dns = Dns(settings(**changes), "lo", self.stopped.append, Undo(None))
 
     def up(self) -> None:
         self.dns.tunnel_up(self._ready)

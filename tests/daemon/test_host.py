@@ -34,7 +34,8 @@ def host(**changes: Any) -> tuple[Host, FakeNetlink]:
     settings = ClientSettings(
         **{"server_addr": HostPort("vpn.example", 443), "auth_key": Secret("k"), "manage_routes": True} | changes
     )
-    return Host(netlink, "mq0", settings, KillSwitch(settings), Undo(None)), netlink  # type: ignore[arg-type]
+    undo = Undo(None)
+    return Host(netlink, "mq0", settings, KillSwitch(settings, undo), undo), netlink  # type: ignore[arg-type]
 
 
 def destinations(items: set[Item]) -> set[str]:

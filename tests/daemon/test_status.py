@@ -16,6 +16,7 @@ from mqvpn.daemon.clientstatus import ClientStatus
 from mqvpn.daemon.dns import Dns
 from mqvpn.daemon.serverstatus import ServerStatus
 from mqvpn.daemon.status import duration
+from mqvpn.system.undo import Undo
 from mqvpn.tunnel import events
 from mqvpn.tunnel.client import ClientTunnel
 from tests.tunnel.pair import Network, is_up
@@ -24,7 +25,7 @@ SETTINGS = ClientSettings(
     server_addr=HostPort("vpn.example", 443), paths=(PathSetting("eth0"), PathSetting("eth1")), instance="home"
 )
 
-DNS = Dns(SETTINGS, "mq0", lambda status: None)
+DNS = Dns(SETTINGS, "mq0", lambda status: None, Undo(None))
 
 
 def pump(tunnel: Any = None) -> Any:

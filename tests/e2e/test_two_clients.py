@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.lab.net import Net
+from tests.lab.net import Net, wait_for
 from tests.lab.site import build_site
 from tests.lab.traffic import ping
 from tests.lab.tunnel import INNER, client_daemon, server_daemon
@@ -40,11 +40,13 @@ def test_one_that_was_killed_takes_its_own_place_over(net: Net) -> None:
     before = snapshot(site.client.name)
     with server_daemon(site):
         with client_daemon(site) as first, client_daemon(site, SECOND, name="second") as second:
+            wait_for("the routes of both", lambda: site.client.ip("rule").count("not from all") == 2)
             both = (site.client.ip("rule"), site.client.ip("route", "show", "table", "28018"))
             for daemon in (first, second):
                 daemon.process.kill()
                 daemon.process.wait()
         with client_daemon(site, SECOND, name="second") as second, client_daemon(site) as first:
-            assert (site.client.ip("rule"), site.client.ip("route", "show", "table", "28018")) == both
+            want = "the same routes and rules"
+            wait_for(want, lambda: (site.client.ip("rule"), site.client.ip("route", "show", "table", "28018")) == both)
             assert [first.stop(), second.stop()] == [0, 0]
     assert difference(before, snapshot(site.client.name)) == []

@@ -27,13 +27,14 @@ from mqvpn.config.client import ClientSettings
 from mqvpn.config.values import HostPort
 from mqvpn.daemon.dns import Dns
 from mqvpn.daemon.log import start_logging
+from mqvpn.system.undo import Undo
 
 async def main():
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     settings = ClientSettings(server_addr=HostPort("h", 1), dns=(ip_address("{SERVER}"),), domains=("corp.example",),
                               dns_over_tls="no" if "tls" in sys.argv else "", instance="home")
-    async with Dns(settings, "mq0", lambda status: stop.set()) as dns:
+    async with Dns(settings, "mq0", lambda status: stop.set(), Undo(None)) as dns:
         dns.tunnel_up(lambda: print("ready", flush=True))
         await stop.wait()
 

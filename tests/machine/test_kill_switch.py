@@ -69,3 +69,25 @@ def test_nobody_is_locked_out(shut: Pair, tmp_path: Path, way: tuple[str, ...]) 
     assert blocked(shut)
     shut.client.run(*way)
     wait_for("the block is lifted", lambda: not blocked(shut), timeout=5)  # by a unit of its own, after the client's
+
+
+def test_a_broken_configuration_locks_nobody_out_and_leaves_nothing(shut: Pair, tmp_path: Path) -> None:
+    """It is broken while the client runs, and a crash makes systemd read it: status 78, all undone but the block."""
+    before = snapshot(shut.client.namespace.name)
+
+    def left() -> list[str]:
+        return difference(before, snapshot(shut.client.namespace.name))
+
+    shut.connect()
+    good = shut.client.path(CLIENT_CONF).read_text()
+    shut.client.write(CLIENT_CONF, good + "[Interface\n", 0o640)
+    try:
+        shut.client.run("systemctl", "kill", "-s", "KILL", CLIENT)
+        failed = {"ActiveState": "failed", "ExecMainStatus": "78"}
+        wait_for("it has failed", lambda: shut.client.show(CLIENT, "ActiveState", "ExecMainStatus") == failed)
+        wait_for("all but the block is undone", lambda: all("nftables" in line for line in left()))
+        assert blocked(shut)
+        assert TABLE in shut.client.run("mqvpnctl", "unblock", "home")
+        assert left() == []
+    finally:
+        shut.client.write(CLIENT_CONF, good, 0o640)

@@ -26,10 +26,6 @@ def test_ruleset_replaces_its_own_table_in_one_transaction() -> None:
     assert {line.split()[3] for line in text.splitlines() if " table inet" in line} == {"mqvpn_tun0"}
 
 
-def test_ruleset_without_pools_only_deletes() -> None:
-    assert nat.ruleset("tun0", ()) == "add table inet mqvpn_tun0\ndelete table inet mqvpn_tun0\n"
-
-
 def test_ruleset_any_interface_name_makes_a_table_name() -> None:
     assert "add table inet mqvpn_mq-home.1\n" in nat.ruleset("mq-home.1", ())
     assert "add table inet mqvpn_mq/21home\n" in nat.ruleset("mq!home", ())
@@ -110,6 +106,6 @@ def test_without_pools_nothing_of_ours_is_left_and_foreign_tables_stay(net: Net)
     before = snapshot(server.name)
     inside(server, nat.apply, "tun0", (POOL,))
     assert difference(before, snapshot(server.name))
-    inside(server, nat.apply, "tun0", ())
-    inside(server, nat.apply, "tun0", ())
+    inside(server, nat.remove, nat.table_of("tun0"))
+    inside(server, nat.remove, nat.table_of("tun0"))
     assert difference(before, snapshot(server.name)) == []

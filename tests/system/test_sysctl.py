@@ -12,6 +12,7 @@ import pytest
 
 from mqvpn.system.errors import OperationFailed
 from mqvpn.system.sysctl import Sysctls
+from mqvpn.system.undo import NOTHING, Change, JournalUnwritable, Undo
 from tests.lab.net import Namespace, Net, wait_for
 from tests.system.inside import inside
 from tests.system.snapshot import difference, snapshot
@@ -64,40 +65,41 @@ def test_a_value_that_somebody_else_changed_is_left_alone(tree: Path) -> None:
     assert rp_filter(tree, "eth0").read_text() == "0"
 
 
-def test_a_successor_puts_back_what_it_finds_in_the_record(tree: Path, tmp_path: Path) -> None:
-    record = tmp_path / "sysctls.json"
+def test_a_successor_puts_back_what_it_finds_in_the_journal(tree: Path, tmp_path: Path) -> None:
     rp_filter(tree, "eth0").write_text("1")
-    Sysctls(tree, record).loosen_rp_filter("eth0")  # and this one is killed
-    second = Sysctls(tree, record)
+    Sysctls(tree, Undo(tmp_path / "client-a")).loosen_rp_filter("eth0")  # and this one is killed
+    second = Sysctls(tree, Undo(tmp_path / "client-a"))
     second.loosen_rp_filter("eth0")
     assert rp_filter(tree, "eth0").read_text() == "2"
     second.restore()
     assert rp_filter(tree, "eth0").read_text() == "1"
-    assert not record.exists()
+    assert Undo(tmp_path / "client-a").record == NOTHING
 
 
-def test_a_kill_between_record_and_change_puts_nothing_back(tree: Path, tmp_path: Path) -> None:
-    record = tmp_path / "sysctls.json"
-    record.write_text('{"net/ipv4/conf/eth0/rp_filter": ["0", "2"]}')
+def test_a_kill_between_journal_and_change_puts_nothing_back(tree: Path, tmp_path: Path) -> None:
+    Undo(tmp_path / "client-a").note(sysctls={"net/ipv4/conf/eth0/rp_filter": Change("0", "2")})
     rp_filter(tree, "eth0").write_text("1")
-    Sysctls(tree, record).restore()
+    Sysctls(tree, Undo(tmp_path / "client-a")).restore()
     assert rp_filter(tree, "eth0").read_text() == "1"
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"a": 1}', "\0"])
-def test_a_broken_record_is_said_and_not_used(
-    tree: Path, tmp_path: Path, text: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    record = tmp_path / "sysctls.json"
-    record.write_text(text)
-    Sysctls(tree, record).restore()
-    assert "are not put back" in caplog.text
-
-
-def test_without_a_place_for_the_record_nothing_is_changed(tree: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("first_to_go", [0, 1])
+def test_the_last_of_two_instances_puts_it_back(tree: Path, tmp_path: Path, first_to_go: int) -> None:
     rp_filter(tree, "eth0").write_text("1")
-    with pytest.raises(OperationFailed, match="what is to be put back"):
-        Sysctls(tree, tmp_path / "missing" / "sysctls.json").loosen_rp_filter("eth0")
+    both = [Sysctls(tree, Undo(tmp_path / name)) for name in ("client-a", "client-b")]
+    for one in both:
+        one.loosen_rp_filter("eth0")
+    both[first_to_go].restore()
+    assert rp_filter(tree, "eth0").read_text() == "2"
+    both[1 - first_to_go].restore()
+    assert rp_filter(tree, "eth0").read_text() == "1"
+
+
+def test_without_a_place_for_the_journal_nothing_is_changed(tree: Path, tmp_path: Path) -> None:
+    rp_filter(tree, "eth0").write_text("1")
+    (tmp_path / "file").touch()
+    with pytest.raises(JournalUnwritable, match="what is to be undone: Not a directory; make room"):
+        Sysctls(tree, Undo(tmp_path / "file" / "below")).loosen_rp_filter("eth0")
     assert rp_filter(tree, "eth0").read_text() == "1"
 
 
