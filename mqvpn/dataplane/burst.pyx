@@ -147,14 +147,14 @@ cdef bint write_frames(output_t* out, conn_t* conn, path_t* path, const uint8_t*
 
 cdef uint32_t smallest_room(const conn_t* conn, const choice_t* choice) noexcept nogil:
     """The largest IP packet that every path in use can carry, and the peer takes (RFC 9221, section 3)."""
-    cdef uint32_t least = 65535, room
+    cdef uint32_t least = 65535, room, around = conn.prefix_length + numbering(conn)
     cdef int k
     cdef const path_t* path
     for k in range(choice.count):
         path = conn.paths[choice.slots[k]]
-        room = path.mtu - header_length(path) - conn.prefix_length - TAG - numbering(conn)
+        room = path.mtu - header_length(path) - around - TAG
         least = room if room < least else least
-    room = conn.peer_datagram - conn.prefix_length if conn.peer_datagram > conn.prefix_length else 0
+    room = conn.peer_datagram - around if conn.peer_datagram > around else 0
     return room if room < least and not conn.capsules else least
 
 

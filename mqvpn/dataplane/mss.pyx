@@ -22,7 +22,7 @@ cdef enum:
 
 cdef uint32_t inner_mtu(const conn_t* conn) noexcept nogil:
     """The largest IP packet that fits every path that carries any, and that the peer takes; 0: no path does."""
-    cdef uint32_t least = 0, room, overhead
+    cdef uint32_t least = 0, room, overhead, around = conn.prefix_length + numbering(conn)
     cdef const path_t* path
     cdef int i
     if conn.capsules:                                           # a stream: every size fits
@@ -31,10 +31,10 @@ cdef uint32_t inner_mtu(const conn_t* conn) noexcept nogil:
         path = conn.paths[i]
         if path == NULL or not path.usable or path.abandoned or not path.opened:
             continue
-        overhead = 1 + path.dcid_length + 4 + conn.prefix_length + TAG + numbering(conn)
+        overhead = 1 + path.dcid_length + 4 + around + TAG
         room = path.mtu - overhead if path.mtu > overhead else 0
         least = room if least == 0 or room < least else least
-    room = conn.peer_datagram - conn.prefix_length if conn.peer_datagram > conn.prefix_length else 0
+    room = conn.peer_datagram - around if conn.peer_datagram > around else 0
     return room if room < least else least
 
 

@@ -28,10 +28,13 @@ def stamp(number: int, flags: int = 0) -> bytes:
 
 def arrive(pair: Pair, packet: bytes, number: int | None, flags: int = 0, path: int = 0) -> None:
     """One datagram of the client's reaches the server now; number None: without a stamp."""
-    body = b"\x00\x00" + (b"" if number is None else stamp(number, flags)) + packet
-    frame = b"\x31" + (0x4000 | len(body)).to_bytes(2, "big") + body
-    pair.client.conn.send(frame, path_id=path)
+    pair.client.conn.send(frame(packet, number, flags), path_id=path)
     pair.run(0.0)
+
+
+def frame(packet: bytes, number: int | None, flags: int = 0) -> bytes:
+    body = b"\x00\x00" + (b"" if number is None else stamp(number, flags)) + packet
+    return b"\x31" + (0x4000 | len(body)).to_bytes(2, "big") + body
 
 
 def numbered(number: int, port: int = 2000, size: int = 300) -> bytes:
@@ -223,3 +226,27 @@ def test_a_busy_flow_keeps_its_lane_while_others_come_and_go() -> None:
         arrive(pair, numbered(number), number)
     arrived = [int.from_bytes(packet[28:32], "big") for packet in pair.server.received if packet[22:24] == b"\x07\xd0"]
     assert arrived == list(range(401))
+
+
+def test_what_one_connection_may_have_held_is_bounded() -> None:
+    """Gaps in every lane at once: what finds no room is given up, and all is free again once the gaps are."""
+    pair = still_pair()
+    send_gaps(pair, range(2000, 2080))
+    dropped = pair.server.engine.drops()[Drop.NO_MEMORY]
+    passed = len(pair.server.received)
+    assert dropped > 0
+    assert 80 * 91 - dropped - passed == 4096
+    pair.run(1.5)
+    assert len(pair.server.received) == passed + 4096
+    send_gaps(pair, range(2080, 2100))
+    assert pair.server.engine.drops()[Drop.NO_MEMORY] == dropped
+
+
+def send_gaps(pair: Pair, ports: range) -> None:
+    """The first number of each flow on one path, ninety behind a gap on the other."""
+    for port in ports:
+        arrive(pair, numbered(0, port, 8), 0, path=1)
+        for first in range(2, 92, 15):
+            frames = (frame(numbered(number, port, 8), number) for number in range(first, first + 15))
+            pair.client.conn.send(b"".join(frames), path_id=0)
+            pair.run(0.0)

@@ -189,6 +189,17 @@ def test_losses_do_not_hold_a_flow_up_for_longer_than_it_may_wait() -> None:
 def test_the_largest_packet_has_room_for_its_stamp() -> None:
     pair = stamped_pair([Link()])
     mtu = 1400 - engine.OVERHEAD - engine.STAMP_BYTES
+    check_largest(pair, mtu)
+
+
+def test_the_largest_datagram_frame_of_the_peer_has_room_for_the_stamp() -> None:
+    """RFC 9221, section 3: the limit is for the whole frame, here with its type, quarter stream ID and context."""
+    pair = stamped_pair([Link()])
+    pair.client.conn.set_peer(3, 0.025, 1000, 65535)
+    check_largest(pair, 1000 - 3 - engine.STAMP_BYTES)
+
+
+def check_largest(pair: Pair, mtu: int) -> None:
     for size in (mtu, mtu + 1):
         pair.client.push([udp_packet(CLIENT_ADDRESS, SERVER_ADDRESS, bytes(size - 28))], pair.now)
     pair.run(0.5)

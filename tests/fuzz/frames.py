@@ -25,6 +25,7 @@ class Frames:
             self.history.clear()
             self._pair = Pair([Link(delay=0.0), Link(delay=0.0)])
             self._pair.server.conn.set_spread(True)
+            self._pair.server.conn.set_reorder([(0, 0.03, 1024)])
         row = [(kind, payload[:MAX_FRAMES]) for kind, payload in pieces.split(data)]
         self.history.append(pieces.join(row))
         for kind, payload in row:
