@@ -7,6 +7,7 @@ with a thousand. An exception out of one connection ends that connection and not
 import heapq
 import logging
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable
 from itertools import count
 from typing import Any
@@ -22,6 +23,8 @@ from mqvpn.wire.http3 import H3ErrorCode
 
 log = logging.getLogger(__name__)
 
+HANDSHAKES_AT_ONCE = 1  # datagram of them, which takes milliseconds, before packets have their turn again
+MAX_HANDSHAKES = 512  # datagrams of them that wait; clients send again what is given up
 CAPSULE_BYTES = 128 * 1024  # of packets on their way in capsules; the rest waits in the engine's queue
 
 Endpoint = tuple[str, int]
@@ -29,6 +32,7 @@ Endpoint = tuple[str, int]
 MAX_QUARTER_STREAM_ID = (1 << 60) - 1
 
 ShortHeader = tuple[bytes, int, Endpoint, Endpoint | None]  # data, socket, remote, local
+LongDatagram = tuple[int, Endpoint, Endpoint | None, bytes]  # as it came: socket, remote, local, data
 Datagram = tuple[int, Endpoint, Endpoint | None, bytes]  # socket, remote, local, data; no local: the kernel's choice
 
 
@@ -48,6 +52,9 @@ class Tunnel(ABC):
         self._deadlines: dict[MultipathConnection, float] = {}
         self._heap: list[tuple[float, int, MultipathConnection]] = []
         self._serial = count()
+        self._handshakes: deque[LongDatagram] = deque()  # that wait for their turn
+        self._handshakes_at: float | None = None
+        self._turns = HANDSHAKES_AT_ONCE
         self._capsule_streams: dict[MultipathConnection, int] = {}  # of peers that take no DATAGRAM frames
         self._events: list[Any] = []
         self._short_headers: list[ShortHeader] = []
@@ -56,6 +63,8 @@ class Tunnel(ABC):
 
     def handle_events(self, now: float) -> None:
         """Take what the engine has to tell."""
+        if not self._handshakes:
+            self._turns = HANDSHAKES_AT_ONCE
         for event in self.engine.events():
             self._dispatch(event, now)
         self._settle(now)
@@ -68,14 +77,16 @@ class Tunnel(ABC):
                 del self._deadlines[connection]
                 self.guard(connection, connection.handle_timeout, now)
         self._handle_own_timeout(now)
+        self._turns = HANDSHAKES_AT_ONCE
+        self._shake_hands(now)
         self._settle(now)
 
     def next_timeout(self) -> float | None:
         """When handle_timeout() wants to be called; None: no timer runs."""
         while self._heap and self._deadlines.get(self._heap[0][2]) != self._heap[0][0]:
             heapq.heappop(self._heap)
-        times = [at for at in (self._own_timeout(), self._heap[0][0] if self._heap else None) if at is not None]
-        return min(times, default=None)
+        first = self._heap[0][0] if self._heap else None
+        return min((at for at in (self._own_timeout(), first, self._handshakes_at) if at is not None), default=None)
 
     def poll(self) -> list[Any]:
         """What the owner should know, oldest first; each event once."""
@@ -139,6 +150,14 @@ class Tunnel(ABC):
         ready = self.guard(connection, connection.receive_long, data, socket, remote, local, now)
         self._short_headers += ready or ()
 
+    def _shake_hands(self, now: float) -> None:
+        """Take what came with long headers, as far as there are turns; the rest at once, but behind other packets."""
+        while self._handshakes and self._turns:
+            self._turns -= 1
+            socket, remote, local, data = self._handshakes.popleft()
+            self._long_header(socket, remote, local, data, now)
+        self._handshakes_at = now if self._handshakes else None
+
     def guard(self, connection: MultipathConnection, call: Callable[..., Any], *arguments: Any) -> Any:
         """Call into a connection; whatever it raises closes that connection only."""
         self.touch(connection)
@@ -161,8 +180,10 @@ class Tunnel(ABC):
     def _dispatch(self, event: tuple[Any, ...], now: float) -> None:
         kind = event[0]
         if kind == plane.LONG_HEADER:
-            _, socket, remote, local, data = event
-            self._long_header(socket, remote, local, data, now)
+            if len(self._handshakes) < MAX_HANDSHAKES:
+                _, socket, remote, local, data = event
+                self._handshakes.append((socket, remote, local, data))
+                self._shake_hands(now)
         elif kind == plane.UNKNOWN:
             _, socket, remote, local, data = event
             self._unknown(socket, remote, local, data, now)

@@ -145,8 +145,20 @@ class Network:
 
     def inject(self, target: End, data: bytes, remote: Endpoint) -> None:
         """Let one datagram from anywhere arrive now."""
-        self._receive(target, 0, remote, target.address, data)
+        self.arrive(target, data, remote)
         self.settle(target)
+
+    def arrive(self, target: End, data: bytes, remote: Endpoint) -> None:
+        """The same, but settle() has it looked at."""
+        self._receive(target, 0, remote, target.address, data)
+
+    def arrive_together(self, target: End) -> None:
+        """All that is on its way to this end is there now; settle() has it looked at."""
+        arriving = sorted(flying for flying in self._flying if flying[2] is target)
+        self._flying = [flying for flying in self._flying if flying[2] is not target]
+        heapq.heapify(self._flying)
+        for _, _, _, socket, remote, local, data in arriving:
+            self._receive(target, socket, remote, local, data)
 
     def from_tun(self, end: End, packet: bytes) -> None:
         """The machine sends an IP packet into the tunnel."""
