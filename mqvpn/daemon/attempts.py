@@ -86,6 +86,11 @@ class Client:
         """Follow what happens to our interfaces."""
         asyncio.get_running_loop().add_reader(monitor.fileno(), self._interfaces_changed, monitor)
 
+    def device_renewed(self) -> None:
+        """The TUN device is another one, without addresses and routes. Raises OperationFailed."""
+        if self._host.repair():
+            self.dns.tunnel_up(lambda: None)
+
     def apply(self, settings: ClientSettings) -> None:
         """Reloaded settings: the paths change at once, what concerns the server with the next connection.
 
@@ -242,9 +247,13 @@ class Client:
         self.dns.tunnel_up(self._notifier.ready)
 
     def _change(self, change: Callable[[], None]) -> None:
-        """Change the machine; what it refuses ends the daemon, for the operator must know."""
+        """Change the machine; what it refuses ends the daemon, for the operator must know, unless somebody has just
+        deleted our device: the next one is set up as it should be."""
         try:
             change()
         except OperationFailed as error:
+            if not tun.exists(self._settings.tun_name):
+                log.debug("%s", error)
+                return
             log.error("%s", error)
             self._stop(exit.FAILED)

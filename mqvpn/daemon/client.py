@@ -14,6 +14,7 @@ from mqvpn.daemon.attempts import Client
 from mqvpn.daemon.ca import CAUnusable
 from mqvpn.daemon.control import Control
 from mqvpn.daemon.controlsocket import control_listener
+from mqvpn.daemon.device import Device
 from mqvpn.daemon.diagnose import Diagnosis
 from mqvpn.daemon.host import Host
 from mqvpn.daemon.identity import Identity
@@ -27,7 +28,6 @@ from mqvpn.daemon.stats import report
 from mqvpn.daemon.stop import Stop
 from mqvpn.daemon.undojournal import InUse, journal_of
 from mqvpn.daemon.upkeep import Upkeep
-from mqvpn.system import tun
 from mqvpn.system.errors import OperationFailed
 from mqvpn.system.link import Netlink
 from mqvpn.system.monitor import Monitor
@@ -67,16 +67,16 @@ async def _serve(settings: ClientSettings, load: Load) -> int:
         switch = KillSwitch(settings, undo)
         up.callback(lambda: switch.close(lift=stop.wished and stop.status == 0 and not stop.succeeded))
         switch.engage()
-        device = passed.tun(settings.tun_name)
-        up.callback(tun.close_tun, device)
-        host = Host(netlink, device.name, settings, switch, undo)
+        device = up.enter_context(closing(Device(passed, settings.tun_name)))
+        host = Host(netlink, settings.tun_name, settings, switch, undo)
         host.take_over()
         up.callback(stop.unless_succeeded, host.restore)
-        up.enter_context(Upkeep(host, device.name))
+        up.enter_context(Upkeep(host, settings.tun_name))
         identity = Identity(os.environ.get("STATE_DIRECTORY"), str(settings.server_addr))
         up.push_async_callback(identity.close)
-        client = Client(settings, netlink, device, host, notifier, stop, qlog.recorder, identity, passed)
+        client = Client(settings, netlink, device.tun, host, notifier, stop, qlog.recorder, identity, passed)
         up.callback(client.pump.close)
+        device.keep(client.pump, client.device_renewed)
         up.enter_context(client.uplinks)
         monitor = Monitor()
         up.callback(monitor.close)

@@ -27,6 +27,7 @@ class Host:
         self._interface = interface
         self._settings = settings
         self._link: TunLink | None = None
+        self._carried: tuple[Network, ...] = ()
 
     def take_over(self) -> None:
         """What a predecessor left and is not wanted any more goes."""
@@ -41,14 +42,14 @@ class Host:
 
     def apply(self, addresses: tuple[Network, ...], mtu: int) -> None:
         """Give the TUN these addresses and this MTU; what the settings want of their IP versions is led into it."""
-        carried = [prefix for prefix in addresses if prefix.version == 4 or carries_ipv6(self._settings)]
-        inner = tuple(map(_on_link, carried))
+        self._carried = tuple(prefix for prefix in addresses if prefix.version == 4 or carries_ipv6(self._settings))
+        inner = tuple(map(_on_link, self._carried))
         self._switch.set_addresses(tuple(address.ip for address in inner))
         mtu = min(self._settings.mtu or mtu, mtu)
         link = TunLink(name=self._interface, mtu=mtu, addresses=inner, gso_max_size=gso_max_size(mtu))
-        self._netlink.configure(link)
         self._link = link
-        self._routing.carry(carried)
+        self._netlink.configure(link)
+        self._routing.carry(self._carried)
 
     def repair(self) -> bool:
         """Put back what somebody took away of all this; whether something was missing. Raises OperationFailed."""
@@ -60,6 +61,7 @@ class Host:
         whole = found.up and found.mtu == self._link.mtu and found.addresses >= set(self._link.addresses)
         if not whole:
             self._netlink.configure(self._link)
+        self._routing.carry(self._carried)  # if that was not reached before
         return self._routing.repair() or not whole
 
     def reload(self, settings: ClientSettings) -> None:

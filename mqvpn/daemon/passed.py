@@ -69,6 +69,11 @@ class Passed:
         """The interface is gone, and its socket of no use any more."""
         activation.unstore(PATH + interface)
 
+    def another_tun(self, name: str) -> tun.Tun:
+        """A fresh TUN device in place of the stored one, which somebody deleted. Raises OperationFailed."""
+        activation.unstore(TUN)
+        return self.tun(name)
+
     def tun(self, name: str) -> tun.Tun:
         """The stored TUN device if it has this name, else a fresh one, which is stored. Raises OperationFailed."""
         for fd in self._fds.pop(TUN, []):

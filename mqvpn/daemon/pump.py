@@ -53,7 +53,8 @@ class DeviceGone(Exception):
 
 
 class Pump:
-    """The packets' way. `on_event` gets the tunnel's events, `on_failure` what breaks the way for good.
+    """The packets' way. `on_event` gets the tunnel's events, `on_failure` what breaks the way for good. `on_gone` is
+    called when the TUN device was deleted, and calls replace_tun(); without it that is a failure.
 
     `beat(on_beat, interval)` has on_beat called every so often, as long as the loop turns and only by it: systemd's
     watchdog is to notice when packets would no longer move, and not when there are none.
@@ -68,6 +69,7 @@ class Pump:
         on_failure: Callable[[Exception], None],
     ) -> None:
         self.tunnel: Tunnel | None = None
+        self.on_gone: Callable[[], None] | None = None
         self.sockets = Sockets()
         self.tun = tun
         self._engine = engine
@@ -94,6 +96,14 @@ class Pump:
         self._epoll.register(self._tun_fd, select.EPOLLIN)
         self._loop.add_reader(self._epoll.fileno(), self._wake_up)
         self._loop.add_reader(self._timer.fileno(), self._wake_up)
+
+    def replace_tun(self, tun: Tun, tun_fd: int) -> None:
+        """Go on with this device; the one before is not used any more, and may be closed then."""
+        self._epoll.unregister(self._tun_fd)
+        self.tun, self._tun_fd = tun, tun_fd
+        self._mover = Mover(self._engine, tun, self.sockets, self._epoll.fileno())
+        self._mover.watch(self._fds)
+        self._epoll.register(tun_fd, select.EPOLLIN)
 
     def close(self) -> None:
         """Stop watching; descriptors given to us stay open."""
@@ -129,7 +139,7 @@ class Pump:
         try:
             now = self._mover.run(self._tunnel_due)
             if self.tun.failed:
-                raise DeviceGone(f"the TUN device is gone ({os.strerror(self.tun.failed)})")
+                self._device_gone()
             self._timer.due(now)
             due = now >= self._tunnel_due
             if due and self.tunnel is not None:
@@ -145,6 +155,11 @@ class Pump:
             if not self._failed:
                 self._failed = True
                 self._on_failure(error)
+
+    def _device_gone(self) -> None:
+        if self.on_gone is None:
+            raise DeviceGone(f"the TUN device is gone ({os.strerror(self.tun.failed)})")
+        self.on_gone()
 
     def _handle_events(self, now: float) -> None:
         tunnel = self.tunnel

@@ -29,7 +29,7 @@ class Routing:
         self._settings = settings
         self._undo = undo
         self._versions: frozenset[int] | None = None
-        self._applied: TunnelRoutes | None = None
+        self._wanted: TunnelRoutes | None = None
 
     def carry(self, addresses: Iterable[Network]) -> None:
         """The tunnel carries the IP versions of these addresses of ours."""
@@ -44,22 +44,22 @@ class Routing:
     def repair(self) -> bool:
         """Put back what somebody else took away; whether something was missing."""
         slot = self._undo.record.slot
-        if self._applied is None or slot is None or not routing.missing(self._netlink, self._applied, slot):
+        if self._wanted is None or slot is None or not routing.missing(self._netlink, self._wanted, slot):
             return False
-        routing.apply(self._netlink, self._applied, slot)
+        routing.apply(self._netlink, self._wanted, slot)
         return True
 
     def _apply(self) -> None:
         if self._versions is None or not self._settings.manage_routes:
             return
         want = tunnel_routes(self._settings, self._interface, self._versions, ipv6=PROC_IPV6.exists())
-        if want == self._applied:
+        if want == self._wanted:
             return
         with namespace.alone():  # of two that start at once, each finds a slot of its own
             slot = self._slot()
             self._undo.note(slot=slot)
+            self._wanted = want
             routing.apply(self._netlink, want, slot)
-        self._applied = want
 
     def _slot(self) -> Slot:
         """Ours, or a predecessor's if it is of the same table."""

@@ -23,6 +23,7 @@ from mqvpn.connectip.pool import Pool
 from mqvpn.daemon import cleanup, exit, watchdog
 from mqvpn.daemon.control import Control
 from mqvpn.daemon.controlsocket import control_listener, control_port
+from mqvpn.daemon.device import Device
 from mqvpn.daemon.diagnose import Diagnosis
 from mqvpn.daemon.eventlog import event as event_of
 from mqvpn.daemon.leases import Leases
@@ -43,7 +44,7 @@ from mqvpn.dataplane.engine import OVERHEAD, SPREAD_BYTES, Engine
 from mqvpn.multipath.configuration import quic_configuration
 from mqvpn.multipath.mtu import ETHERNET, udp_payload, unknown
 from mqvpn.multipath.path import Endpoint
-from mqvpn.system import nat, tun
+from mqvpn.system import nat
 from mqvpn.system.errors import OperationFailed
 from mqvpn.system.link import Interface, Netlink, TunLink
 from mqvpn.system.notify import Notifier
@@ -151,17 +152,17 @@ async def _serve(settings: ServerSettings, configuration: Any, load: Load) -> in
         up.push_async_callback(leases.close)
         qlog = up.enter_context(Qlog(settings.qlog_dir))
         udp = up.enter_context(passed.server_socket(settings.listen))
-        device = passed.tun(settings.tun_name)
-        up.callback(tun.close_tun, device)
+        device = up.enter_context(closing(Device(passed, settings.tun_name)))
         netlink = up.enter_context(Netlink())
-        host = Host(netlink, settings, pool, device.name, undo)
+        host = Host(netlink, settings, pool, settings.tun_name, undo)
         up.callback(stop.unless_succeeded, host.restore)
         host.apply()
         engine = Engine(is_server=True)
         on_event = leases.following(lambda event: told(status, event))
-        pump = Pump(engine, packets_of(device), device.fd, on_event, partial(failed, stop))
+        pump = Pump(engine, packets_of(device.tun), device.tun.fd, on_event, partial(failed, stop))
         up.callback(pump.close)
-        status = ServerStatus(settings, engine, pump, device.name)
+        device.keep(pump, host.apply)
+        status = ServerStatus(settings, engine, pump, settings.tun_name)
         tunnel = pump.tunnel = ServerTunnel(engine, options_of(settings, netlink), pool, configuration)
         tunnel.recorder = qlog.recorder
         pump.add_socket(SOCKET, udp)

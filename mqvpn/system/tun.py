@@ -10,6 +10,7 @@ import errno
 import fcntl
 import os
 import re
+import socket
 import struct
 from dataclasses import dataclass
 from enum import IntFlag
@@ -147,6 +148,15 @@ def _set_offloads(fd: int, operation: str) -> Offload:
         return Offload(0)
     except OSError as error:
         raise refused(f"{operation}: offloads", error.errno or 0) from error
+
+
+def exists(name: str) -> bool:
+    """Whether there is an interface of this name."""
+    try:
+        socket.if_nametoindex(name)
+    except OSError:
+        return False
+    return True
 
 
 def statistics(name: str) -> dict[str, int]:
