@@ -13,6 +13,8 @@ from mqvpn.system.sysctl import Sysctls
 from mqvpn.system.undo import Undo
 from mqvpn.wire.address import Network
 
+LEAST_MTU = 1280  # bytes (RFC 8200, section 5)
+
 
 class Host:
     """What the client changes on the machine."""
@@ -30,9 +32,17 @@ class Host:
         self._carried: tuple[Network, ...] = ()
 
     def take_over(self) -> None:
-        """What a predecessor left and is not wanted any more goes."""
+        """What a predecessor left and is not wanted any more goes; the rest leads into our TUN again. For while its
+        routes are unreachable, the kernel's reverse path filter, loose too, drops all that the server answers.
+
+        Raises OperationFailed.
+        """
         if not self._settings.manage_routes:
             self.restore()
+        elif self.undo.record.slot is not None:
+            if not self._netlink.interfaces()[self._interface].up:  # else it was kept, with its addresses
+                self._netlink.configure(TunLink(name=self._interface, mtu=LEAST_MTU))
+            self._routing.take_over(self.undo.record.slot)
 
     def let_replies_in(self, interfaces: list[str]) -> None:
         """Let the server's packets in by these interfaces, though our routes lead its address into the TUN."""

@@ -36,6 +36,13 @@ class Routing:
         self._versions = frozenset(address.version for address in addresses)
         self._apply()
 
+    def take_over(self, slot: Slot) -> None:
+        """A predecessor's routes, of the IP versions that its tunnel carried, lead into our TUN from now on."""
+        versions = {route.destination.version for route in self._netlink.routes(slot.table) if not route.excluded}
+        if versions:
+            self._versions = frozenset(versions)
+            self._apply()
+
     def reload(self, settings: ClientSettings) -> None:
         """Go by these settings from now on."""
         self._settings = settings

@@ -126,10 +126,8 @@ KEY = secrets.token_urlsafe(24)
 Sections = Mapping[str, Section]
 
 
-@contextlib.contextmanager
-def server_daemon(site: Site, changes: Sections | None = None, *, statistics: bool = True) -> Iterator[Daemon]:
-    """Run a server in the site, with keys of its configuration changed or added. Without `statistics` it spends no
-    time on them."""
+def server_config(site: Site, changes: Sections | None = None) -> Path:
+    """The file of a server in the site, with keys of its configuration changed or added."""
     cert, key = write_certificate(site.net.directory)
     sections: Sections = {
         "Interface": {"TunName": "mqs0", "Listen": f"[::]:{PORT}", "Subnet": SUBNET, "Subnet6": SUBNET6},
@@ -137,8 +135,25 @@ def server_daemon(site: Site, changes: Sections | None = None, *, statistics: bo
         "Auth": {"Key": KEY},
         "Multipath": {"Scheduler": "wlb"},
     }
-    config = write_config(site.net.directory / "server.conf", _merged(sections, changes))
-    daemon = Daemon(site.net, site.server, "server", "server", config, statistics=statistics)
+    return write_config(site.net.directory / "server.conf", _merged(sections, changes))
+
+
+def client_config(site: Site, changes: Sections | None = None, *, name: str = "client") -> Path:
+    """The file of a client in the site, over all its uplinks."""
+    sections: Sections = {
+        "Interface": {"TunName": "mqc0"},
+        "Server": {"Address": f"{SERVER_ADDRESSES[0]}:{PORT}", "Insecure": "true"},
+        "Auth": {"Key": KEY},
+        "Multipath": {"Scheduler": "wlb", "Path": site.uplinks},
+    }
+    return write_config(site.net.directory / f"{name}.conf", _merged(sections, changes))
+
+
+@contextlib.contextmanager
+def server_daemon(site: Site, changes: Sections | None = None, *, statistics: bool = True) -> Iterator[Daemon]:
+    """Run a server in the site, with keys of its configuration changed or added. Without `statistics` it spends no
+    time on them."""
+    daemon = Daemon(site.net, site.server, "server", "server", server_config(site, changes), statistics=statistics)
     try:
         daemon.wait_for("the server listens", lambda: f":{PORT} " in site.server.run("ss", "-Hlnu"))
         yield daemon
@@ -156,16 +171,9 @@ def client_daemon(
 ) -> Iterator[Daemon]:
     """Run a client in the site over all its uplinks; the block begins when it has its addresses, an IPv4 and an IPv6
     one unless `up` says otherwise of its namespace and interface."""
-    sections: Sections = {
-        "Interface": {"TunName": "mqc0"},
-        "Server": {"Address": f"{SERVER_ADDRESSES[0]}:{PORT}", "Insecure": "true"},
-        "Auth": {"Key": KEY},
-        "Multipath": {"Scheduler": "wlb", "Path": site.uplinks},
-    }
-    merged = _merged(sections, changes)
-    config = write_config(site.net.directory / f"{name}.conf", merged)
+    config = client_config(site, changes, name=name)
     daemon = Daemon(site.net, site.client, "client", name, config)
-    interface = str(merged["Interface"]["TunName"])
+    interface = daemon.name_of_instance
     try:
         daemon.wait_for("the client has addresses", lambda: (up or inner_addresses)(site.client, interface))
         yield daemon
