@@ -6,7 +6,6 @@ What an attempt brings is applied to the machine by host.Host, which keeps it un
 import asyncio
 import logging
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 from mqvpn.config.client import ClientSettings
@@ -23,7 +22,7 @@ from mqvpn.daemon.passed import Passed
 from mqvpn.daemon.pump import Pump, packets_of
 from mqvpn.daemon.resolve import Unresolved, resolve
 from mqvpn.daemon.stop import Stop
-from mqvpn.daemon.timerfd import clock
+from mqvpn.daemon.timerfd import clock, sleep
 from mqvpn.daemon.uplinks import Uplinks
 from mqvpn.dataplane.engine import Engine
 from mqvpn.system import tun
@@ -45,6 +44,9 @@ STATUSES = {
     events.Cause.FORGOTTEN: exit.UNAVAILABLE,
     events.Cause.REPLACED: exit.UNAVAILABLE,
 }
+
+LEAST_PAUSE = 0.3  # seconds between two attempts, however often interfaces change
+
 
 class Client:
     """The tunnel, attempt after attempt."""
@@ -79,6 +81,7 @@ class Client:
         self.pump = Pump(self._engine, packets_of(device), device.fd, self._handle_event, self._failed)
         interfaces = tuple(path.interface for path in settings.paths)
         self.uplinks = Uplinks(netlink, self.pump, interfaces, passed, settings.fwmark)
+        self.pump.on_gap = self._slept
         self.dns = Dns(settings, device.name, stop, host.undo)
         self.status = ClientStatus(settings, self._engine, self.pump, device.name, self.dns)
 
@@ -151,10 +154,11 @@ class Client:
         self.pump.wake(now)
         return await self._stop.interrupts(self._closed)
 
-    def _offer_uplinks(self, tunnel: ClientTunnel, now: float) -> None:
+    def _offer_uplinks(self, tunnel: ClientTunnel | None, now: float) -> None:
         self._host.let_replies_in(self.uplinks.carriers())
         for interface, ways in self.uplinks.current().items():
-            tunnel.handle_link(interface, ways, now)
+            if tunnel is not None:
+                tunnel.handle_link(interface, ways, now)
 
     async def _resolve(self) -> None:
         """Look the server up; while that fails, what was known before is still good."""
@@ -179,8 +183,7 @@ class Client:
             log.warning("the state directory of another machine may be a copy of ours: we become another instance")
             self._identity.renew()
             wake = asyncio.Event()
-        with suppress(TimeoutError):
-            await self._stop.interrupts(asyncio.wait_for(wake.wait(), delay))
+        await self._stop.interrupts(_pause(delay, wake))
         if self._tunnel is not None:
             self._tunnel.discard()
 
@@ -195,13 +198,25 @@ class Client:
             changes = monitor.read()
             if not changes or not self.uplinks.concerned(changes):
                 return
-            self._links_changed.set()
             now = clock()
-            if self._tunnel is not None:
-                self._offer_uplinks(self._tunnel, now)
+            self._offer_uplinks(self._tunnel, now)
+            if self.uplinks.gained or not self.uplinks.servers:
+                self._try_at_once()
             self.pump.wake(now)
         except OperationFailed as error:
             log.warning("%s", error)
+
+    def _try_at_once(self) -> None:
+        """A wait for the next attempt is over, as something has changed for the better."""
+        self._backoff.reset()
+        self._links_changed.set()
+
+    def _slept(self, seconds: float) -> None:
+        """The machine, or this process, did nothing for so long."""
+        log.info("slept for %.0f s: every path is asked whether it is still there", seconds)
+        self._try_at_once()
+        if self._tunnel is not None:
+            self._tunnel.slept(clock())
 
     def _failed(self, error: Exception) -> None:
         log.error("%s", error or repr(error))
@@ -257,3 +272,14 @@ class Client:
                 return
             log.error("%s", error)
             self._stop(exit.FAILED)
+
+
+async def _pause(delay: float, wake: asyncio.Event) -> None:
+    """So many seconds, or until `wake` is set, which takes LEAST_PAUSE at least."""
+    await sleep(min(delay, LEAST_PAUSE))
+    waiting = [asyncio.ensure_future(some) for some in (wake.wait(), sleep(max(0.0, delay - LEAST_PAUSE)))]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for one in waiting:
+            one.cancel()

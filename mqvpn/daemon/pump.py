@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 ANY = ("::", 0)
 WITH = {True: "with", False: "without"}
 FOREVER = float("inf")
+GAP = 3.0  # seconds that a timer fires too late, by which it is known that the machine or the process has slept
 
 
 BURST_BYTES = 65000  # what the engine puts into one sendmsg
@@ -57,7 +58,8 @@ class Pump:
     called when the TUN device was deleted, and calls replace_tun(); without it that is a failure.
 
     `beat(on_beat, interval)` has on_beat called every so often, as long as the loop turns and only by it: systemd's
-    watchdog is to notice when packets would no longer move, and not when there are none.
+    watchdog is to notice when packets would no longer move, and not when there are none. `on_gap` is called with the
+    seconds that the machine, or this process, has slept.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class Pump:
         self._on_failure = on_failure
         self._bursts = Bursts()
         self._timer = Timer()
+        self.on_gap: Callable[[float], None] = lambda slept: None
         self._loop = asyncio.get_running_loop()
         self._fds: dict[int, int] = {}
         self._failed = False
@@ -140,8 +143,11 @@ class Pump:
             now = self._mover.run(self._tunnel_due)
             if self.tun.failed:
                 self._device_gone()
+            slept = self._timer.late(now)
             self._timer.due(now)
-            due = now >= self._tunnel_due
+            if slept > GAP:
+                self.on_gap(slept)
+            due = now >= self._tunnel_due or slept > GAP
             if due and self.tunnel is not None:
                 self.tunnel.handle_timeout(now)
             if due or self._engine.has_events():

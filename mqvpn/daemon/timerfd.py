@@ -4,6 +4,7 @@ asyncio's own timers are too coarse for pacing (epoll counts in milliseconds) an
 has timerfd since 3.13; before that the C library is called directly.
 """
 
+import asyncio
 import ctypes
 import os
 import time
@@ -30,6 +31,19 @@ def clock() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
+async def sleep(seconds: float) -> None:
+    """Like asyncio.sleep(), but the time that the machine sleeps counts."""
+    timer, loop = Timer(), asyncio.get_running_loop()
+    over = asyncio.Event()
+    loop.add_reader(timer.fileno(), over.set)
+    timer.arm(clock() + seconds)
+    try:
+        await over.wait()
+    finally:
+        loop.remove_reader(timer.fileno())
+        timer.close()
+
+
 class Timer:
     """A timer that makes `fileno()` readable when clock() reaches the time it is armed for."""
 
@@ -49,6 +63,10 @@ class Timer:
         if at is None or (self._at is not None and self._at <= at):
             return
         self._set(at)
+
+    def late(self, now: float) -> float:
+        """Seconds since it should have fired; 0 if its time has not come."""
+        return 0.0 if self._at is None else max(0.0, now - self._at)
 
     def due(self, now: float) -> bool:
         """Whether the time it was armed for has come; it is disarmed then, and no longer readable."""

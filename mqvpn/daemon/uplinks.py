@@ -38,7 +38,7 @@ class PathSocket:
     number: int
     udp: socket.socket | None = None
     index: int = 0  # of the interface it is bound to
-    usable: bool | None = None  # as last logged
+    told: str | None = None  # why it cannot be used, or by which addresses it can, as last logged
 
 
 class Uplinks:
@@ -53,6 +53,8 @@ class Uplinks:
         self._passed = passed
         self._mark = mark
         self._leaving: list[PathSocket] = []
+        self._offered: frozenset[Uplink] = frozenset()
+        self.gained = False  # whether the last current() found an uplink that the one before did not
         self._sockets = [PathSocket(name, number) for number, name in enumerate(interfaces or (UNBOUND,))]
 
     def __enter__(self) -> Self:
@@ -84,19 +86,25 @@ class Uplinks:
         self._leaving.clear()
 
     def concerned(self, changes: Changes) -> bool:
-        """Whether what the monitor saw can matter to one of our interfaces."""
-        if self._sockets[0].interface == UNBOUND:  # only the interface that the kernel chose
-            return bool(self.servers) and (changes.everything or self._sockets[0].index in changes.interfaces)
+        """Whether what the monitor saw can matter to one of our interfaces.
+
+        Without `Path` any can become the way to the server, and while its addresses are not known each change may make
+        the look-up succeed.
+        """
         known = {entry.index for entry in self._sockets if entry.udp is not None}
-        missing = any(entry.udp is None for entry in self._sockets)
-        return changes.everything or missing or bool(changes.interfaces & known)
+        any_counts = self._sockets[0].interface == UNBOUND or len(known) < len(self._sockets) or not self.servers
+        return bool(changes) and (changes.everything or any_counts or bool(changes.interfaces & known))
 
     def current(self) -> dict[str, tuple[Uplink, ...]]:
         """What each interface can be used for now; raises OperationFailed."""
         if self._sockets[0].interface == UNBOUND:
-            return {UNBOUND: tuple(Uplink(UNBOUND, 0, server, self._towards(server)) for server in self.servers)}
-        interfaces = self._netlink.interfaces()
-        return {entry.interface: self._ways(entry, interfaces.get(entry.interface)) for entry in self._sockets}
+            ways = {UNBOUND: tuple(map(self._towards, self.servers))}
+        else:
+            interfaces = self._netlink.interfaces()
+            ways = {entry.interface: self._ways(entry, interfaces.get(entry.interface)) for entry in self._sockets}
+        offered = frozenset(way for some in ways.values() for way in some)
+        self.gained, self._offered = bool(offered - self._offered), offered
+        return ways
 
     def carriers(self) -> list[str]:
         """The interfaces that packets of the server can come in by; raises OperationFailed."""
@@ -117,19 +125,23 @@ class Uplinks:
             self._open(entry, interface.index)
         ways: tuple[Uplink, ...] = ()
         if interface is not None and interface.up and interface.carrier and entry.udp is not None:
-            sizes = {server: udp_payload(interface.mtu, server[0]) for server in self._reached(interface)}
-            ways = tuple(
-                Uplink(entry.interface, entry.number, server, size) for server, size in sizes.items() if size >= BASE
-            )
-        self._report(entry, interface, bool(ways))
+            fitting = [server for server in self._reached(interface) if udp_payload(interface.mtu, server[0]) >= BASE]
+            ways = tuple(self._uplink(entry, server, interface.mtu) for server in fitting)
+        self._report(entry, interface, ways)
         return ways
 
-    def _towards(self, server: Endpoint) -> int:
-        """What the interface takes that the kernel chooses for packets to the server."""
+    def _uplink(self, entry: PathSocket, server: Endpoint, mtu: int) -> Uplink:
+        local = self._netlink.source(ip_address(server[0]), entry.interface, self._mark)
+        return Uplink(entry.interface, entry.number, server, udp_payload(mtu, server[0]), local)
+
+    def _towards(self, server: Endpoint) -> Uplink:
+        """By the interface that the kernel chooses; without a route it is offered, too, for one may appear."""
+        entry = self._sockets[0]
         index, mtu = self._netlink.egress(ip_address(server[0]), mark=self._mark)
-        if index:
-            self._sockets[0].index = index
-        return udp_payload(mtu, server[0]) if index else 0
+        if not index:
+            return Uplink(UNBOUND, entry.number, server)
+        entry.index = index
+        return self._uplink(entry, server, mtu)
 
     def _reached(self, interface: Interface) -> list[Endpoint]:
         versions = {address.version for address in interface.addresses}
@@ -140,23 +152,30 @@ class Uplinks:
                 reached.append((host, port))
         return reached
 
-    def _report(self, entry: PathSocket, interface: Interface | None, usable: bool) -> None:
-        if usable == entry.usable or not self.servers:
+    def _report(self, entry: PathSocket, interface: Interface | None, ways: tuple[Uplink, ...]) -> None:
+        """Say what has changed about an interface, and why it can or cannot be used."""
+        if not self.servers:
             return
-        entry.usable = usable
+        locals_ = ", ".join(dict.fromkeys(way.local for way in ways if way.local))
+        reason = "" if ways else self._reason(interface)
+        told, entry.told = entry.told, reason or f"from {locals_}"
         name = entry.interface
-        if usable:
-            log.info("%s: can be used", name, extra=event("interface-usable", path=name))
+        if told == entry.told:
             return
-        if interface is None:
-            reason = "there is no such interface"
-        elif not (interface.up and interface.carrier):
-            reason = "no carrier" if interface.up else "down"
-        elif self._reached(interface):
-            reason = f"MTU {interface.mtu} is too small, {SMALLEST_MTU} are needed"
+        if not reason:
+            log.info("%s: can be used from %s", name, locals_, extra=event("interface-usable", path=name))
         else:
-            reason = "no address of the server's kind, or no route to it"
-        log.warning("%s: %s", name, reason, extra=event("interface-unusable", path=name, reason=reason))
+            log.warning("%s: %s", name, reason, extra=event("interface-unusable", path=name, reason=reason))
+
+    def _reason(self, interface: Interface | None) -> str:
+        """Why an interface cannot be used."""
+        if interface is None:
+            return "there is no such interface"
+        if not (interface.up and interface.carrier):
+            return "no carrier" if interface.up else "down"
+        if self._reached(interface):
+            return f"MTU {interface.mtu} is too small, {SMALLEST_MTU} are needed"
+        return "no address of the server's kind, or no route to it"
 
     def _open(self, entry: PathSocket, index: int) -> None:
         try:

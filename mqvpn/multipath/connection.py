@@ -28,12 +28,7 @@ from mqvpn.multipath.outbox import Outbox
 from mqvpn.multipath.parameters import PeerParameters, write_initial_max_path_id
 from mqvpn.multipath.path import Address, Endpoint, Path
 from mqvpn.multipath.paths import Paths
-from mqvpn.multipath.seam import (
-    QuicConfiguration,
-    QuicConnectionError,
-    QuicFrameType,
-    QuicTransportParameters,
-)
+from mqvpn.multipath.seam import QuicConfiguration, QuicConnectionError, QuicFrameType, QuicTransportParameters
 from mqvpn.wire.buffer import Writer
 from mqvpn.wire.frame import TransportErrorCode
 
@@ -195,6 +190,10 @@ class MultipathConnection(EndingConnection):
     def set_path_weight(self, path_id: int, weight: float) -> None:
         """Scale the path's share of what this end sends; raises KeyError if there is none with this ID."""
         self._paths.set_weight(path_id, weight)
+
+    def ping_paths(self) -> None:
+        """Ask every path in use whether it is still there; PathSuspect follows for those that do not answer."""
+        self._paths.ping()
 
     def set_largest(self, path_id: int, largest: int, now: float) -> None:
         """Client: the MTU of this path's interface is another one now; largest: as for connect_to()."""

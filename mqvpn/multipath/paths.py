@@ -30,6 +30,7 @@ from mqvpn.wire.buffer import Writer
 from mqvpn.wire.frame import PathAbandon, PathStatus, TransportErrorCode, write_frame
 
 MAX_VALIDATIONS: Final = 4  # at a time (section 7.2)
+PING: Final = b"\x01"
 NOWHERE: Final = Address(-1, ("", 0), None)  # of a path that was abandoned before it was used
 
 
@@ -236,6 +237,12 @@ class Paths:
         if mtu != self._mtu:
             self._mtu = mtu
             self._emit(MtuChanged(mtu))
+
+    def ping(self) -> None:
+        """Send a PING on every path in use: one that does not answer becomes suspect."""
+        for path in self.table.values():
+            if path.state is PathState.ACTIVE:
+                self._outbox.put(PING, path_id=path.path_id)
 
     # Status
 

@@ -134,6 +134,19 @@ class Netlink:
         return any(answer["type"] == RTN_UNICAST for answer in answers)
 
     @in_worker
+    def source(self, address: Address, interface: str = "", mark: int | None = None) -> str:
+        """The address that packets to `address` are sent from, by `interface` if one is named; "": no route."""
+        request: dict[str, Any] = {"family": FAMILIES[address.version], "dst": str(address).partition("%")[0]}
+        if mark is not None:
+            request["mark"] = mark
+        with failing(f"look up the route to {address}", NO_ROUTE):
+            if interface:
+                request["oif"] = interface_index(interface)
+            for answer in self._ip.route("get", **request):
+                return str(answer.get_attr("RTA_PREFSRC") or "")
+        return ""
+
+    @in_worker
     def egress(self, address: Address, source: Address | None = None, mark: int | None = None) -> tuple[int, int]:
         """The interface by which packets to `address` leave: its index and its MTU in bytes; zeros: no route.
 

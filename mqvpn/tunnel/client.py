@@ -27,7 +27,7 @@ from mqvpn.multipath.connection import MultipathConnection
 from mqvpn.tunnel import ending, events, http3
 from mqvpn.tunnel.core import Endpoint, Tunnel
 from mqvpn.tunnel.invariants import LongHeader
-from mqvpn.tunnel.paths import SILENCE_LIMIT, ClientPaths, PathEvent, Role, Uplink
+from mqvpn.tunnel.paths import ClientPaths, PathEvent, Role, Uplink
 from mqvpn.tunnel.race import Race
 from mqvpn.wire.address import Network
 from mqvpn.wire.http3 import H3ErrorCode
@@ -124,6 +124,12 @@ class ClientTunnel(Tunnel):
                 self.remove(attempt)
         elif self.connection is not None:
             self._paths.open_missing(now)
+            self.touch(self.connection)
+
+    def slept(self, now: float) -> None:
+        """The machine, or this process, has slept: find out at once which paths are still there."""
+        self._paths.slept(now)
+        if self.connection is not None:
             self.touch(self.connection)
 
     def set_role(self, interface: str, role: Role, now: float) -> None:
@@ -319,7 +325,7 @@ class ClientTunnel(Tunnel):
             self._paths.open_missing(now)
             self.touch(self.connection)
             if self._paths.give_up_at is not None and self._paths.give_up_at <= now:
-                self._end(f"no answer on any path for {SILENCE_LIMIT:.0f} s")
+                self._end("no answer on any path")
         if self._ask_at is not None and self._ask_at <= now:
             self._ask_at = None
             self._send(self._session.request_addresses(ANY_ADDRESS))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import select
 from collections.abc import Iterator
 
 import pytest
 
-from mqvpn.daemon.timerfd import Timer, clock
+from mqvpn.daemon.timerfd import Timer, clock, sleep
 
 
 @pytest.fixture
@@ -64,3 +65,24 @@ def test_an_earlier_time_stays(timer: Timer) -> None:
 def test_none_changes_nothing(timer: Timer) -> None:
     timer.arm(None)
     assert not fires(timer, 0.02)
+
+
+def test_late_is_how_long_ago_it_should_have_fired(timer: Timer) -> None:
+    assert timer.late(clock()) == 0
+    at = clock() + 0.01
+    timer.arm(at)
+    assert (timer.late(at - 1), timer.late(at + 5)) == (0, 5)
+    assert timer.due(at + 5)
+    assert timer.late(at + 9) == 0
+
+
+def test_sleep_lasts_as_long_as_asked_and_can_be_cancelled() -> None:
+    async def run() -> float:
+        began = clock()
+        await sleep(0.05)
+        took = clock() - began
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(sleep(60), 0.01)
+        return took
+
+    assert 0.05 <= asyncio.run(run()) < 1

@@ -33,6 +33,11 @@ class FakeNetlink:
         best = next((self.table[name] for name in sorted(self.routed)), None)
         return (best.index, best.mtu) if best else (0, 0)
 
+    def source(self, address: IPv4Address | IPv6Address, interface: str = "", mark: int | None = None) -> str:
+        names = [interface] if interface else sorted(self.routed)
+        found = {own.version: str(own.ip) for name in reversed(names) for own in self.table[name].addresses}
+        return found.get(address.version, "")
+
     def reaches(self, address: IPv4Address | IPv6Address, interface: str, mark: int | None = None) -> bool:
         return interface in self.routed
 
@@ -77,7 +82,7 @@ def test_addresses_decide_which_server_address_is_reached() -> None:
     for interface, servers in ((ETH0, [V4]), (both, [V4, V6]), (replace(ETH0, addresses=frozenset()), [])):
         uplinks, _ = build(FakeNetlink(interface), "eth0")
         with uplinks:
-            assert uplinks.current() == {"eth0": tuple(Uplink("eth0", 0, server) for server in servers)}
+            assert [way.remote for way in uplinks.current()["eth0"]] == servers
 
 
 @pytest.mark.parametrize("change", [{"up": False}, {"carrier": False}, {"addresses": frozenset()}])
@@ -126,7 +131,8 @@ def test_without_paths_one_socket_is_not_bound() -> None:
         assert pump.passed.opened == [UNBOUND]
         assert uplinks.current() == {UNBOUND: (Uplink(UNBOUND, 0, V4), Uplink(UNBOUND, 0, V6))}
         assert [way.largest for way in uplinks.current()[UNBOUND]] == [0, 0]
-        assert not uplinks.concerned(Changes(frozenset({7})))
+        assert uplinks.concerned(Changes(frozenset({7})))  # it may become the way to the server
+        assert not uplinks.concerned(Changes())
     assert pump.sockets == {}
 
 
@@ -135,8 +141,6 @@ def test_without_paths_the_kernels_choice_of_an_interface_tells_the_size() -> No
     uplinks, _ = build(netlink)
     with uplinks:
         assert [way.largest for way in uplinks.current()[UNBOUND]] == [1472, 1452]
-        assert uplinks.concerned(Changes(frozenset({7})))
-        assert not uplinks.concerned(Changes(frozenset({99})))
         netlink.table["eth0"] = replace(ETH0, mtu=9000)
         assert [way.largest for way in uplinks.current()[UNBOUND]] == [8972, 8952]
 
@@ -192,3 +196,49 @@ def test_other_interfaces_are_used_after_a_reload() -> None:
         uplinks.remove()
         assert uplinks.current()[UNBOUND]
     assert pump.sockets == {}
+
+
+def test_while_the_servers_addresses_are_unknown_every_change_matters() -> None:
+    for interfaces in ((), ("eth0",)):
+        uplinks, _ = build(FakeNetlink(ETH0), *interfaces)
+        with uplinks:
+            uplinks.current()
+            uplinks.servers = []
+            assert uplinks.concerned(Changes(frozenset({99})))
+
+
+def test_a_way_that_was_not_there_before_is_a_gain() -> None:
+    """Another address, another interface of the kernel's choice; but not what goes, nor what is merely told again."""
+    eth1 = replace(ETH0, name="eth1", index=8, addresses=frozenset({ip_interface("10.0.1.2/24")}))
+    netlink = FakeNetlink(ETH0, eth1)
+    netlink.routed = {"eth1"}
+    uplinks, _ = build(netlink)
+    with uplinks:
+        uplinks.current()
+        assert uplinks.gained
+        uplinks.current()
+        assert not uplinks.gained
+        netlink.routed = {"eth0", "eth1"}  # a second link, with a better route
+        assert [way.local for way in uplinks.current()[UNBOUND]] == ["10.0.0.2", ""]
+        assert uplinks.gained
+        netlink.routed.clear()
+        uplinks.current()
+        netlink.table["eth0"] = replace(ETH0, addresses=frozenset({ip_interface("10.0.0.77/24")}))
+        netlink.routed = {"eth0"}
+        uplinks.current()
+        assert uplinks.gained
+
+
+def test_each_decision_about_an_interface_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    netlink = FakeNetlink(ETH0)
+    uplinks, _ = build(netlink, "eth0")
+    other = frozenset({ip_interface("10.0.0.77/24")})
+    with uplinks:
+        for change in ({}, {}, {"addresses": other}, {"carrier": False}, {"up": False}, {"up": False}, {}):
+            netlink.table["eth0"] = replace(ETH0, **change)  # type: ignore[arg-type]
+            uplinks.current()
+    assert [record.getMessage() for record in caplog.records] == [
+        "eth0: can be used from 10.0.0.2", "eth0: can be used from 10.0.0.77",
+        "eth0: no carrier", "eth0: down", "eth0: can be used from 10.0.0.2",
+    ]  # fmt: skip

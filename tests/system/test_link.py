@@ -159,7 +159,10 @@ def test_egress_is_the_interface_that_packets_leave_by(net: Net) -> None:
             assert netlink.egress(SERVER, mark=0x6D71) == (index["eth2"], 9000)
             assert netlink.egress(ip_address(f"fe80::1%{index['eth2']}")) == (index["eth2"], 9000)
             assert netlink.egress(ip_address("fe80::1%eth2")) == (index["eth2"], 9000)
+            assert netlink.source(SERVER, "eth2", 0x6D71) == netlink.source(SERVER, mark=0x6D71) == "192.0.2.2"
+            assert netlink.source(SERVER6) == netlink.source(SERVER6, "eth1") != ""
             client.ip("route", "add", "unreachable", f"{SERVER}/32")
             assert netlink.egress(SERVER) == (0, 0)
+            assert netlink.source(SERVER) == ""
 
     inside(client, run)

@@ -12,7 +12,7 @@ from mqvpn.multipath.events import PathAbandoned, PathAlive, PathEstablished, Pa
 from mqvpn.multipath.path import Path
 from mqvpn.multipath.paths import NOWHERE
 from mqvpn.tunnel.events import PathAnswers, PathDown, PathSilent, PathUp
-from mqvpn.tunnel.paths import FIRST_RETRY, LAST_RETRY, SILENCE_LIMIT, ClientPaths, Role, Uplink
+from mqvpn.tunnel.paths import AWAKE_LIMIT, FIRST_RETRY, LAST_RETRY, SILENCE_LIMIT, ClientPaths, Role, Uplink
 
 V4, V6 = ("192.0.2.1", 443), ("2001:db8::1", 443)
 ETH0, ETH1 = (Uplink("eth0", 0, V4),), (Uplink("eth1", 1, V4), Uplink("eth1", 1, V6))
@@ -24,6 +24,7 @@ class Played:
     def __init__(self, *, multipath: bool = True) -> None:
         self.multipath = multipath
         self.refuses = False
+        self.pinged = 0
         self.opened: list[tuple[int, Any]] = []
         self.abandoned: list[int] = []
         self.paths: defaultdict[int, Path] = defaultdict(lambda: Path(0, NOWHERE))
@@ -47,6 +48,9 @@ class Played:
 
     def set_largest(self, path_id: int, largest: int, now: float) -> None:
         self.sizes.append((path_id, largest))
+
+    def ping_paths(self) -> None:
+        self.pinged += 1
 
     def abandon_path(self, path_id: int, error_code: int, now: float) -> None:
         self.abandoned.append(path_id)
@@ -126,9 +130,9 @@ def test_a_change_of_the_interface_tries_at_once() -> None:
     connection.refuses = True
     paths.open_missing(100.0)
     connection.refuses = False
-    paths.handle_link("eth1", ETH1, 100.1)
+    paths.handle_link("eth1", ETH1[1:], 100.1)
     paths.open_missing(100.1)
-    assert len(connection.opened) == 1
+    assert connection.opened == [(1, V6)]
 
 
 def test_an_interface_that_is_gone_is_given_up_but_not_the_last() -> None:
@@ -176,3 +180,67 @@ def test_silence_on_every_path_has_a_limit() -> None:
     assert paths.give_up_at == 112.0 + SILENCE_LIMIT
     paths.handle_event(PathAlive(0), 114.0)
     assert paths.give_up_at is None
+
+
+def moved(number: int) -> tuple[Uplink, ...]:
+    """eth1 with another address."""
+    return (Uplink("eth1", 1, V4, local=f"10.0.1.{number}"),)
+
+
+def test_another_address_opens_another_path_and_then_gives_up_the_old_one() -> None:
+    connection = Played()
+    paths = up(connection)
+    paths.handle_link("eth1", moved(2), 100.0)
+    paths.open_missing(100.0)
+    paths.handle_event(PathEstablished(1), 100.1)
+    paths.handle_link("eth1", moved(3), 101.0)
+    assert paths.next_timeout() == 101.0
+    paths.open_missing(101.0)
+    assert (len(connection.opened), connection.abandoned) == (2, [])
+    assert paths.interface(1) == paths.interface(2) == "eth1"
+    assert paths.handle_event(PathEstablished(2), 101.1) == PathUp(2, "eth1")
+    assert connection.abandoned == [1]
+    told = paths.handle_event(PathAbandoned(1, 0, False), 101.1)
+    assert told == PathDown(1, "eth1", "another path has taken its place")
+    assert (paths.interface(1), paths.interface(2), paths.next_timeout()) == ("", "eth1", None)
+
+
+def test_the_old_path_stays_while_the_new_one_fails() -> None:
+    connection = Played()
+    paths = up(connection)
+    paths.handle_link("eth1", moved(2), 100.0)
+    paths.open_missing(100.0)
+    paths.handle_event(PathEstablished(1), 100.1)
+    paths.handle_link("eth1", moved(3), 101.0)
+    paths.open_missing(101.0)
+    paths.handle_event(PathAbandoned(2, 0, False), 104.0)
+    assert connection.abandoned == []
+    assert paths.next_timeout() == 104.0 + FIRST_RETRY
+    paths.handle_link("eth1", (), 105.0)
+    assert connection.abandoned == [1]
+    told = paths.handle_event(PathAbandoned(1, 0, False), 105.0)
+    assert isinstance(told, PathDown)
+    assert told.reason == "the interface can no longer be used"
+
+
+def test_the_same_offer_again_does_not_shorten_the_wait() -> None:
+    connection = Played()
+    paths = up(connection)
+    paths.open_missing(100.0)
+    for number in (1, 2):
+        paths.handle_event(PathAbandoned(number, 0, False), 100.0)
+        paths.handle_link("eth1", ETH1, 100.1)
+        assert paths.next_timeout() == 100.0 + number * FIRST_RETRY
+        paths.open_missing(100.0 + number * FIRST_RETRY)
+
+
+def test_after_sleep_every_path_is_asked_and_silence_is_believed_soon() -> None:
+    connection = Played()
+    paths = up(connection)
+    paths.slept(700.0)
+    assert connection.pinged == 1
+    paths.handle_event(PathSuspect(0), 700.5)
+    assert paths.give_up_at == 700.5 + AWAKE_LIMIT
+    paths.handle_event(PathAlive(0), 701.0)
+    paths.handle_event(PathSuspect(0), 800.0)
+    assert paths.give_up_at == 800.0 + SILENCE_LIMIT
