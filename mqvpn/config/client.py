@@ -22,13 +22,25 @@ def read_dns(text: str) -> IPv4Address | IPv6Address:
     return address
 
 
+def read_reconnect(text: str) -> bool | str:
+    """false, true or always."""
+    if text.lower() == "always":
+        return "always"
+    try:
+        return read_boolean(text)
+    except ValueError:
+        raise ValueError("write true, false or always") from None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientSettings(TunnelSettings):
     """A client. Without `paths` the kernel's routes choose the interface."""
 
     server_addr: HostPort = setting(
-        "[Server] Address", HostPort.read,
-        flag="--server", metavar="HOST:PORT", help="the server; the port is 443 if left out",
+        "[Server] Address", HostPort.read, limit=8,
+        flag="--server", metavar="HOST:PORT",
+        help="the server; the port is 443 if left out. May be repeated: the first is preferred, the next asked when it "
+        "fails",
     )
     tls_server_name: str = setting(
         "[Server] ServerName", host_name, default="",
@@ -120,19 +132,23 @@ class ClientSettings(TunnelSettings):
         "[Interface] StartWait", read_choice("up", "started"), default="up",
         help="when systemd takes the client for started: up, with the tunnel; started, at once, without a network",
     )
-    reconnect: bool = setting(
-        "[Interface] Reconnect", read_boolean, default=True,
+    reconnect: bool | str = setting(
+        "[Interface] Reconnect", read_reconnect, default=True,
         flag="--no-reconnect", flag_value="false", help="exit with status 69 when the server is out of reach",
+        note="false: exit with status 69 when the server is out of reach; true: try again, but exit with status 77 "
+        "when every server refuses our key; always: try again even then",
     )
     reconnect_interval: int = setting(
         "[Interface] ReconnectInterval", read_integer(1, 3600), default=5,
         help="seconds before the first new attempt",
     )
 
+    more_servers: tuple[HostPort, ...] = ()  # the others, of which the first is preferred
+
     @property
-    def server_name(self) -> str:
-        """The name to verify: ServerName if given, else the host of Address."""
-        return self.tls_server_name or self.server_addr.host
+    def servers(self) -> tuple[HostPort, ...]:
+        """All of them, in the order of preference."""
+        return (self.server_addr, *self.more_servers)
 
     @property
     def name(self) -> str:

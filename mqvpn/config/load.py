@@ -169,6 +169,8 @@ def _server(values: dict[str, Any], warnings: list[str], source: str) -> ServerS
 def _client(values: dict[str, Any], warnings: list[str], source: str) -> ClientSettings:
     if "server_addr" not in values:
         raise ConfigError(f"{source}: [Server] Address: missing; write Address = HOST:PORT (or say --server)")
+    values["server_addr"], *more = values["server_addr"]
+    values["more_servers"] = tuple(more)
     _check_dns(values, source)
     warnings += check_routes(values, source)
     if values.get("insecure"):

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mqvpn.config.client import ClientSettings
+from mqvpn.config.values import HostPort
 from mqvpn.daemon import exit
 from mqvpn.daemon.backoff import Backoff
 from mqvpn.daemon.ca import load_ca
@@ -21,6 +22,7 @@ from mqvpn.daemon.identity import Identity
 from mqvpn.daemon.passed import Passed
 from mqvpn.daemon.pump import Pump, packets_of
 from mqvpn.daemon.resolve import Unresolved, resolve
+from mqvpn.daemon.servers import Servers
 from mqvpn.daemon.stop import Stop
 from mqvpn.daemon.timerfd import clock, sleep
 from mqvpn.daemon.uplinks import Uplinks
@@ -76,6 +78,9 @@ class Client:
         self._closed: asyncio.Future[events.Closed] | None = None
         self._links_changed = asyncio.Event()
         self._mtu = 0
+        self._was_up = False
+        self._known: dict[HostPort, list[tuple[str, int]]] = {}  # the addresses of servers as last found
+        self.servers = Servers(settings.servers)
         self._told = False  # that redundant is not what we get
         self._tokens: dict[tuple[str, int], bytes] = {}
         self.pump = Pump(self._engine, packets_of(device), device.fd, self._handle_event, self._failed)
@@ -83,7 +88,7 @@ class Client:
         self.uplinks = Uplinks(netlink, self.pump, interfaces, passed, settings.fwmark)
         self.pump.on_gap = self._slept
         self.dns = Dns(settings, device.name, stop, host.undo)
-        self.status = ClientStatus(settings, self._engine, self.pump, device.name, self.dns)
+        self.status = ClientStatus(settings, self._engine, self.pump, device.name, self.dns, self.servers)
 
     def watch(self, monitor: Monitor) -> None:
         """Follow what happens to our interfaces."""
@@ -104,6 +109,7 @@ class Client:
         self._ca = ca
         self._settings = settings
         self._backoff = Backoff(settings.reconnect_interval)
+        self.servers.replace(settings.servers)
         self.status.apply(settings)
         leaving = self.uplinks.replace(tuple(path.interface for path in settings.paths))
         now = clock()
@@ -121,15 +127,32 @@ class Client:
         self.pump.start()
         while not self._stop.wished:
             self.status.attempt()
+            self._was_up = False
             closed = await self._attempt()
             if closed is None or self._stop.wished:
                 break
             self.status.ended(closed)
-            if self._settings.reconnect and closed.cause is not events.Cause.REFUSED:
-                await self._wait(closed)
+            another = not self._was_up and self._next_server(closed)
+            if another or self._goes_on_after(closed):
+                await self._wait(closed, another=another)
             else:
                 self._stop(exit.failing(STATUSES[closed.cause], closed.reason))
         self._say_goodbye()
+
+    def _goes_on_after(self, closed: events.Closed) -> bool:
+        if self._settings.reconnect == "always":
+            return True
+        return bool(self._settings.reconnect) and closed.cause is not events.Cause.REFUSED
+
+    def _next_server(self, closed: events.Closed) -> bool:
+        """After an attempt that came to nothing: whether there is a server that may do better."""
+        if not self.uplinks.offers and self.uplinks.servers:
+            return False  # it is our links that are to blame
+        before = self.servers.current
+        another = self.servers.failed(closed.reason, clock())
+        if self.servers.current != before:
+            log.warning("%s: %s; the next server is %s", before, closed.reason, self.servers.current)
+        return another
 
     async def _attempt(self) -> events.Closed | None:
         """One tunnel, from the name to its end; None if it is to stop."""
@@ -139,12 +162,13 @@ class Client:
             return events.Closed(str(error))
         if self._stop.wished:
             return None
-        now = clock()
+        now, server = clock(), self.servers.current
+        self._identity.server = str(server)
         self._links_changed.clear()
         self._tunnel = self.pump.tunnel = ClientTunnel(
             self._engine,
-            tunnel_options(self._settings, self._identity),
-            configuration(self._settings, self._ca),
+            tunnel_options(self._settings, server, self._identity),
+            configuration(self._settings, server, self._ca),
             self._tokens,
         )
         self._tunnel.recorder = self._recorder
@@ -162,19 +186,24 @@ class Client:
 
     async def _resolve(self) -> None:
         """Look the server up; while that fails, what was known before is still good."""
-        address = self._settings.server_addr
+        address = self.servers.current
+        self.uplinks.servers = self._known.get(address, [])
         try:
             others = self.dns.others()
             mark = self._settings.fwmark if self._settings.kill_switch or others else None
-            self.uplinks.servers = await resolve(address.host, address.port, mark, others)
+            found = await resolve(address.host, address.port, mark, others)
+            self.uplinks.servers = self._known[address] = found
         except Unresolved as error:
             if not self.uplinks.servers:
                 raise
             log.warning("%s: using the addresses known before", error)
 
-    async def _wait(self, closed: events.Closed) -> None:
-        """Until the next attempt; a change of our interfaces ends the wait, unless another client replaced us."""
-        delay = self._backoff.next(closed.cause)
+    async def _wait(self, closed: events.Closed, *, another: bool) -> None:
+        """Until the next attempt; a change of our interfaces ends the wait, unless another client replaced us.
+
+        `another`: there is a server to be asked that did not fail yet.
+        """
+        delay = LEAST_PAUSE if another else self._backoff.next(closed.cause)
         self.status.wait(delay)
         down = event_of("tunnel-down", reason=closed.reason)
         log.warning("%s; next attempt in %.0f s", closed.reason, delay, extra=down)
@@ -209,6 +238,7 @@ class Client:
     def _try_at_once(self) -> None:
         """A wait for the next attempt is over, as something has changed for the better."""
         self._backoff.reset()
+        self.servers.forgive()
         self._links_changed.set()
 
     def _slept(self, seconds: float) -> None:
@@ -255,6 +285,8 @@ class Client:
         self._identity.remember(addresses)
         self._change(lambda: self._host.apply(addresses, mtu))
         self._backoff.reset()
+        self._was_up = True
+        self.servers.worked()
         spread = self._tunnel is not None and self._tunnel.spread
         if self._settings.scheduler == "redundant" and not spread and not self._told:
             self._told = True

@@ -3,6 +3,7 @@
 from typing import Any
 
 from mqvpn.config.client import ClientSettings
+from mqvpn.config.values import HostPort
 from mqvpn.daemon.identity import Identity
 from mqvpn.multipath.configuration import quic_configuration
 from mqvpn.tunnel.client import ClientOptions
@@ -12,12 +13,12 @@ IDLE_TIMEOUT = 60.0  # seconds without a packet of the server's
 KEEP_ALIVE = 15.0  # seconds
 
 
-def tunnel_options(settings: ClientSettings, identity: Identity) -> ClientOptions:
-    """What the tunnel is to be, for the client that `identity` names."""
+def tunnel_options(settings: ClientSettings, server: HostPort, identity: Identity) -> ClientOptions:
+    """What the tunnel to `server` is to be, for the client that `identity` names."""
     key = settings.auth_key
     return ClientOptions(
-        host=settings.server_addr.host,
-        port=settings.server_addr.port,
+        host=server.host,
+        port=server.port,
         key=key.reveal().encode() if key is not None else b"",
         scheduler=settings.scheduler,
         congestion=settings.cc,
@@ -32,12 +33,12 @@ def tunnel_options(settings: ClientSettings, identity: Identity) -> ClientOption
     )
 
 
-def configuration(settings: ClientSettings, ca: Any) -> Any:
-    """The QUIC configuration; `ca` as load_ca returns it."""
+def configuration(settings: ClientSettings, server: HostPort, ca: Any) -> Any:
+    """The QUIC configuration; `ca` as load_ca returns it. The name to verify is ServerName, else the server's."""
     return quic_configuration(
         is_client=True,
         idle_timeout=IDLE_TIMEOUT,
-        server_name=settings.server_name,
+        server_name=settings.tls_server_name or server.host,
         verify=not settings.insecure,
         ca=ca,
         pins=settings.pins,

@@ -5,6 +5,7 @@ from typing import Any
 from mqvpn.config.client import ClientSettings
 from mqvpn.daemon.dns import Dns
 from mqvpn.daemon.pump import Pump
+from mqvpn.daemon.servers import Servers
 from mqvpn.daemon.status import Status, duration
 from mqvpn.daemon.timerfd import clock
 from mqvpn.dataplane.engine import Engine
@@ -19,8 +20,11 @@ class ClientStatus(Status):
     role = "client"
     _settings: ClientSettings
 
-    def __init__(self, settings: ClientSettings, engine: Engine, pump: Pump, interface: str, dns: Dns) -> None:
+    def __init__(
+        self, settings: ClientSettings, engine: Engine, pump: Pump, interface: str, dns: Dns, servers: Servers
+    ) -> None:
         super().__init__(settings, engine, pump, interface)
+        self._servers = servers
         self._dns = dns
         self._mtu = 0
         self._up_since: float | None = None
@@ -68,6 +72,7 @@ class ClientStatus(Status):
             | self._tunnel_figures()
             | {
                 "server": self._server(),
+                "servers": self._servers.status(now),
                 "up": None if self._up_since is None else round(now - self._up_since),
                 "mtu": self._mtu,
                 "attempts": self._attempts,
@@ -84,14 +89,14 @@ class ClientStatus(Status):
         figures = self._tunnel_figures()
         if figures["state"] != State.UP.value:
             reason = f" ({self._closed['reason']})" if self._closed else ""
-            return f"{figures['state'].capitalize()}: {self._settings.server_addr}{reason}"
+            return f"{figures['state'].capitalize()}: {self._servers.current}{reason}"
         paths = figures["paths"]
         usable = sum(path["usable"] for path in paths)
         shown = ", ".join(f"{path['interface'] or 'default'} {path['rtt_ms']:.0f}ms" for path in paths)
         address = figures["address"][0].partition("/")[0] if figures["address"] else "no address"
         since = "" if self._up_since is None else f"; up {duration(clock() - self._up_since)}"
         rest = f"{address}{since}{self._dns.describe()}"
-        return f"Connected to {self._settings.server_addr}; {usable}/{len(paths)} paths ({shown}); {rest}"
+        return f"Connected to {self._servers.current}; {usable}/{len(paths)} paths ({shown}); {rest}"
 
     def _tunnel_figures(self) -> dict[str, Any]:
         tunnel = self._pump.tunnel
@@ -104,7 +109,7 @@ class ClientStatus(Status):
         address = tunnel.server if tunnel else None
         dates = tunnel.connection.validity if tunnel and tunnel.connection else None
         return {
-            "name": str(self._settings.server_addr),
+            "name": str(self._servers.current),
             "address": endpoint_text(address) if address else None,
             "certificate": {"valid_from": int(dates[0]), "valid_until": int(dates[1])} if dates else None,
         }

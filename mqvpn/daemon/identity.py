@@ -19,10 +19,10 @@ MAX_ADDRESSES = 8  # of each
 
 
 class Identity:
-    """The client towards `server`, HOST:PORT."""
+    """The client towards `server`, HOST:PORT, which may be changed."""
 
     def __init__(self, directory: str | None, server: str) -> None:
-        self._server = server
+        self.server = server
         self._file = StateFile(directory, NAME, self._snapshot)
         self.instance = ""
         self._addresses: dict[str, tuple[Network, ...]] = {}
@@ -38,13 +38,13 @@ class Identity:
     @property
     def last_addresses(self) -> tuple[Network, ...]:
         """What the server assigned last."""
-        return self._addresses.get(self._server, ())
+        return self._addresses.get(self.server, ())
 
     def remember(self, addresses: tuple[Network, ...]) -> None:
         """The server assigned exactly these."""
         if addresses and addresses != self.last_addresses:
-            self._addresses.pop(self._server, None)
-            self._addresses[self._server] = addresses
+            self._addresses.pop(self.server, None)
+            self._addresses[self.server] = addresses
             self._file.changed()
 
     def renew(self) -> None:

@@ -27,14 +27,15 @@ MAX_NAMES = 4  # interfaces named in a hint
 
 def of_names(settings: ClientSettings, servers: list[Endpoint]) -> Iterator[Finding]:
     """The server's addresses, which are left in `servers`."""
-    address = settings.server_addr
-    try:
-        servers += look_up(address.host, address.port)
-    except Unresolved as error:
-        yield Finding(PROBLEM, "name", f"{error}; is this machine's DNS working?")
-        return
-    if address.address is None:
-        yield Finding(OK, "name", f"{address.host} is {', '.join(host for host, _ in servers)}")
+    for address in settings.servers:
+        try:
+            found = look_up(address.host, address.port)
+        except Unresolved as error:
+            yield Finding(PROBLEM, "name", f"{error}; is this machine's DNS working?")
+            continue
+        servers += found
+        if address.address is None:
+            yield Finding(OK, "name", f"{address.host} is {', '.join(host for host, _ in found)}")
 
 
 def of_interfaces(settings: ClientSettings, netlink: Netlink, servers: list[Endpoint]) -> Iterator[Finding]:

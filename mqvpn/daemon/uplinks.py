@@ -95,6 +95,11 @@ class Uplinks:
         any_counts = self._sockets[0].interface == UNBOUND or len(known) < len(self._sockets) or not self.servers
         return bool(changes) and (changes.everything or any_counts or bool(changes.interfaces & known))
 
+    @property
+    def offers(self) -> bool:
+        """Whether the last current() found any uplink."""
+        return bool(self._offered)
+
     def current(self) -> dict[str, tuple[Uplink, ...]]:
         """What each interface can be used for now; raises OperationFailed."""
         if self._sockets[0].interface == UNBOUND:

@@ -14,6 +14,7 @@ from mqvpn.config.server import ServerSettings
 from mqvpn.config.values import HostPort, PathSetting, Secret
 from mqvpn.daemon.clientstatus import ClientStatus
 from mqvpn.daemon.dns import Dns
+from mqvpn.daemon.servers import Servers
 from mqvpn.daemon.serverstatus import ServerStatus
 from mqvpn.daemon.status import duration
 from mqvpn.system.undo import Undo
@@ -35,7 +36,7 @@ def pump(tunnel: Any = None) -> Any:
 
 
 def test_before_there_is_a_tunnel(tmp_path: Path) -> None:
-    status = ClientStatus(SETTINGS, Network(tmp_path).server.engine, pump(), "mq0", DNS)
+    status = ClientStatus(SETTINGS, Network(tmp_path).server.engine, pump(), "mq0", DNS, Servers(SETTINGS.servers))
     status.attempt()
     told = status()
     assert (told["state"], told["attempts"], told["last_close"], told["next_attempt"]) == ("resolving", 1, None, None)
@@ -45,7 +46,7 @@ def test_before_there_is_a_tunnel(tmp_path: Path) -> None:
 
 
 def test_after_an_attempt_that_failed(tmp_path: Path) -> None:
-    status = ClientStatus(SETTINGS, Network(tmp_path).server.engine, pump(), "mq0", DNS)
+    status = ClientStatus(SETTINGS, Network(tmp_path).server.engine, pump(), "mq0", DNS, Servers(SETTINGS.servers))
     status.attempt()
     status.ended(events.Closed("no answer from 192.0.2.1:443", events.Cause.UNTRUSTED))
     status.wait(7.2)
@@ -62,7 +63,7 @@ def test_while_it_is_up(tmp_path: Path) -> None:
     network.start(client)
     network.run_until(lambda: is_up(client))
     network.run(1)
-    status = ClientStatus(SETTINGS, client.engine, pump(client.tunnel), "mq0", DNS)
+    status = ClientStatus(SETTINGS, client.engine, pump(client.tunnel), "mq0", DNS, Servers(SETTINGS.servers))
     status.attempt()
     status.handle_event(events.TunnelUp(client.tunnel.addresses, 1368, "eth0"))
     told = status()

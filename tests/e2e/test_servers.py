@@ -1,0 +1,64 @@
+"""Several servers in order of preference: the next is asked when one gives no tunnel, and kept; and refused keys."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tests.lab.net import Net
+from tests.lab.site import SERVER_ADDRESSES, build_site
+from tests.lab.traffic import ping
+from tests.lab.tunnel import INNER, PORT, Daemon, Sections, client_daemon, server_daemon, write_config
+
+pytestmark = pytest.mark.netns
+
+DEAD, GOOD = f"192.0.2.99:{PORT}", f"{SERVER_ADDRESSES[0]}:{PORT}"
+
+
+def test_the_next_server_is_asked_and_kept(net: Net) -> None:
+    site = build_site(net, [None])
+    changes: Sections = {"Server": {"Address": (DEAD, GOOD)}}
+    with server_daemon(site) as first:
+        started = time.monotonic()
+        with client_daemon(site, changes) as client:
+            print(f"up by the second server after {time.monotonic() - started:.1f} s")
+            assert ping(site.client, INNER).received == 3
+            told = client.wait_for("both servers", lambda: client.stats().get("servers"))
+            assert [(server["name"], server["current"]) for server in told] == [(DEAD, False), (GOOD, True)]
+            assert client.stats()["server"]["name"] == GOOD
+            first.process.kill()
+            first.process.wait()
+            with server_daemon(site):
+                restarted = time.monotonic()
+                client.wait_for("an echo", lambda: ping(site.client, INNER, count=1).received)
+                assert time.monotonic() - restarted < 6  # the dead one is not asked first
+
+
+def refused(net: Net, **interface: str) -> Daemon:
+    """A client whose key the server does not know."""
+    site = build_site(net, [None])
+    server = net.enter(server_daemon(site))
+    config = write_config(
+        net.directory / "client.conf",
+        {
+            "Interface": {"TunName": "mqc0", "ReconnectInterval": "1", **interface},
+            "Server": {"Address": (GOOD, f"{SERVER_ADDRESSES[1]}:{PORT}"), "Insecure": "true"},
+            "Auth": {"Key": "wrong"},
+        },
+    )
+    assert server.process.poll() is None
+    return Daemon(net, site.client, "client", "client", config)
+
+
+def test_a_key_that_every_server_refuses_ends_the_client(net: Net) -> None:
+    client = refused(net)
+    assert client.process.wait(15) == 77
+    assert "the next server is" in client.log.read_text()
+
+
+def test_reconnect_always_asks_again(net: Net) -> None:
+    client = refused(net, Reconnect="always")
+    client.wait_for("several refusals", lambda: client.stats().get("attempts", 0) >= 4)
+    assert client.stats()["last_close"]["cause"] == "refused"
+    assert client.stop() == 0
