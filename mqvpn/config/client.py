@@ -62,7 +62,8 @@ class ClientSettings(TunnelSettings):
     paths: tuple[PathSetting, ...] = setting(
         "[Multipath] Path", PathSetting.read, default=(), limit=8,
         flag="--path", metavar="'IFACE[;role=backup][;weight=N]'",
-        help="an interface to use; may be repeated. A backup carries packets when no primary works; "
+        help="an interface to use, or several by a pattern such as eth*, or auto for all that lead to the server; may "
+        "be repeated. A backup carries packets when no primary works; "
         "weight scales its share of what wlb sends",
     )
     dns: tuple[IPv4Address | IPv6Address, ...] = setting(

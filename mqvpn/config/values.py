@@ -21,6 +21,7 @@ MAX_NAME = 63
 PIN = "sha256//"  # as curl writes it
 DEFAULT_PORT = 443
 LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
+AUTO = "auto"  # every interface by which the server can be reached
 ROLES = ("primary", "backup")
 USER_NAME = re.compile(r'[^"\\:,]+')
 
@@ -62,7 +63,8 @@ class HostPort:
 
 @dataclass(frozen=True, slots=True)
 class PathSetting:
-    """One `Path`: the interface whose socket carries this path, and its part among the others."""
+    """One `Path`: the interface whose socket carries this path, or what several are called, and its part among the
+    others."""
 
     interface: str
     role: str = ""  # primary or backup; "": primary, unless the scheduler's name says otherwise
@@ -70,7 +72,7 @@ class PathSetting:
 
     @classmethod
     def read(cls, text: str) -> Self:
-        """IFACE, and behind it any of `; role=primary|backup` and `; weight=NUMBER`."""
+        """IFACE, a pattern with *, or auto, and behind it any of `; role=primary|backup` and `; weight=NUMBER`."""
         name, *details = (part.strip() for part in text.split(";"))
         given = dict[str, str]()
         for word, equals, value in (detail.partition("=") for detail in details):
@@ -79,7 +81,11 @@ class PathSetting:
             given[word.strip()] = value.strip()
         if given.get("role", ROLES[0]) not in ROLES:
             raise ValueError(f"a role is one of {', '.join(ROLES)}")
-        return cls(interface_name(name), given.get("role", ""), _weight(given.get("weight", "1")))
+        if name != AUTO and is_pattern(name):
+            interface_name(name.replace("*", "x"))
+        elif name != AUTO:
+            interface_name(name)
+        return cls(name, given.get("role", ""), _weight(given.get("weight", "1")))
 
 
 class Secret:
@@ -138,6 +144,11 @@ class User:
         if not USER_NAME.fullmatch(name) or not name.isprintable() or len(name.encode()) > MAX_NAME:
             raise ValueError(f'a user name has 1 to {MAX_NAME} bytes, none of them " \\ : or ,')
         return cls(name, Secret.read(key))
+
+
+def is_pattern(text: str) -> bool:
+    """Whether a `Path` can mean several interfaces."""
+    return text == AUTO or "*" in text
 
 
 def interface_name(text: str) -> str:

@@ -13,7 +13,7 @@ from mqvpn.config.values import HostPort
 from mqvpn.daemon import exit
 from mqvpn.daemon.backoff import Backoff
 from mqvpn.daemon.ca import load_ca
-from mqvpn.daemon.clientoptions import configuration, roles, tunnel_options
+from mqvpn.daemon.clientoptions import configuration, role_of, tunnel_options
 from mqvpn.daemon.clientstatus import ClientStatus
 from mqvpn.daemon.dns import Dns
 from mqvpn.daemon.eventlog import event as event_of
@@ -89,6 +89,7 @@ class Client:
         self.pump.on_gap = self._slept
         self.dns = Dns(settings, device.name, stop, host.undo)
         self.status = ClientStatus(settings, self._engine, self.pump, device.name, self.dns, self.servers)
+        self.status.interfaces = self.uplinks.names
 
     def watch(self, monitor: Monitor) -> None:
         """Follow what happens to our interfaces."""
@@ -117,8 +118,6 @@ class Client:
             self._offer_uplinks(self._tunnel, now)
             for interface in leaving:
                 self._tunnel.handle_link(interface, (), now)
-            for interface, role in roles(settings).items():
-                self._tunnel.set_role(interface, role, now)
         self.pump.wake(now)
         self.uplinks.remove()
 
@@ -179,9 +178,11 @@ class Client:
         return await self._stop.interrupts(self._closed)
 
     def _offer_uplinks(self, tunnel: ClientTunnel | None, now: float) -> None:
+        current = self.uplinks.current()
         self._host.let_replies_in(self.uplinks.carriers())
-        for interface, ways in self.uplinks.current().items():
+        for interface, ways in current.items():
             if tunnel is not None:
+                tunnel.set_role(interface, role_of(self._settings, interface), now)
                 tunnel.handle_link(interface, ways, now)
 
     async def _resolve(self) -> None:

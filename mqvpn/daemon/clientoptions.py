@@ -3,8 +3,9 @@
 from typing import Any
 
 from mqvpn.config.client import ClientSettings
-from mqvpn.config.values import HostPort
+from mqvpn.config.values import HostPort, is_pattern
 from mqvpn.daemon.identity import Identity
+from mqvpn.daemon.interfaces import means
 from mqvpn.multipath.configuration import quic_configuration
 from mqvpn.tunnel.client import ClientOptions
 from mqvpn.tunnel.paths import Role
@@ -25,7 +26,6 @@ def tunnel_options(settings: ClientSettings, server: HostPort, identity: Identit
         spread=settings.spread,
         reorder=settings.reorder,
         reinjection=settings.reinjection,
-        roles=roles(settings),
         keep_alive=KEEP_ALIVE,
         max_path_id=settings.init_max_path_id or 8,
         instance=identity.instance,
@@ -45,6 +45,9 @@ def configuration(settings: ClientSettings, server: HostPort, ca: Any) -> Any:
     )
 
 
-def roles(settings: ClientSettings) -> dict[str, Role]:
-    """The part of each interface by its name."""
-    return {path.interface: Role(path.role == "backup", path.weight) for path in settings.paths}
+def role_of(settings: ClientSettings, interface: str) -> Role:
+    """The part of an interface: what its own `Path` says, else the first pattern that means it."""
+    for path in sorted(settings.paths, key=lambda path: is_pattern(path.interface)):
+        if means(path.interface, interface):
+            return Role(path.role == "backup", path.weight)
+    return Role()

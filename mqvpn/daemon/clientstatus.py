@@ -1,5 +1,6 @@
 """The client in figures: its tunnel and paths, and what the last attempts came to."""
 
+from collections.abc import Callable
 from typing import Any
 
 from mqvpn.config.client import ClientSettings
@@ -25,6 +26,7 @@ class ClientStatus(Status):
     ) -> None:
         super().__init__(settings, engine, pump, interface)
         self._servers = servers
+        self.interfaces: Callable[[], list[str]] = lambda: [path.interface for path in settings.paths] or [""]
         self._dns = dns
         self._mtu = 0
         self._up_since: float | None = None
@@ -118,8 +120,9 @@ class ClientStatus(Status):
         return None if self._closed is None else self._closed | {"ago": round(now - self._closed_at)}
 
     def _interfaces(self) -> list[dict[str, Any]]:
-        """What is configured, whether a path runs over it, and if not what is known of why."""
+        """What is configured and, of patterns, found; whether a path runs over it, and if not what is known of why."""
         tunnel = self._pump.tunnel
         running = set(tunnel.interfaces().values()) if isinstance(tunnel, ClientTunnel) else set()
-        names = [path.interface for path in self._settings.paths] or [""]
-        return [{"name": name, "path": name in running, "reason": self._reasons.get(name)} for name in names]
+        return [
+            {"name": name, "path": name in running, "reason": self._reasons.get(name)} for name in self.interfaces()
+        ]

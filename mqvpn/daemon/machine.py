@@ -11,6 +11,7 @@ from pathlib import Path
 
 from mqvpn.config.client import ClientSettings
 from mqvpn.daemon.findings import LEAST_UDP, OK, PROBLEM, WARNING, Finding
+from mqvpn.daemon.interfaces import chosen
 from mqvpn.daemon.resolve import Unresolved, look_up
 from mqvpn.system.dns import resolved_is_asked
 from mqvpn.system.link import Interface, Netlink
@@ -42,7 +43,15 @@ def of_interfaces(settings: ClientSettings, netlink: Netlink, servers: list[Endp
     """Each configured interface, up to whether the server answers through it. Raises OperationFailed."""
     present = netlink.interfaces()
     targets: dict[str, list[Target]] = {}
-    for name in [path.interface for path in settings.paths] or [""]:
+    wanted = [path.interface for path in settings.paths]
+
+    def leads(interface: Interface) -> bool:
+        return bool(_ways(interface.name, present, netlink, servers, settings.fwmark)[1])
+
+    names = chosen(wanted, present, (), leads)
+    if wanted and not names:
+        yield Finding(PROBLEM, "paths", f"no interface is meant by Path = {', '.join(wanted)}, or leads to the server")
+    for name in names if wanted else [""]:
         found, reached = _ways(name, present, netlink, servers, settings.fwmark)
         yield from found
         targets[name] = [Target(name, server) for server in reached]

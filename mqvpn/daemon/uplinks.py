@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Self
 
+from mqvpn.config.values import is_pattern
 from mqvpn.daemon.eventlog import event
+from mqvpn.daemon.interfaces import chosen, means
 from mqvpn.daemon.passed import Passed
 from mqvpn.daemon.pump import Pump
 from mqvpn.multipath.mtu import udp_payload
@@ -55,10 +57,12 @@ class Uplinks:
         self._leaving: list[PathSocket] = []
         self._offered: frozenset[Uplink] = frozenset()
         self.gained = False  # whether the last current() found an uplink that the one before did not
-        self._sockets = [PathSocket(name, number) for number, name in enumerate(interfaces or (UNBOUND,))]
+        self._wanted = interfaces  # names, patterns, auto
+        exact = [name for name in interfaces if not is_pattern(name)]
+        self._sockets = [PathSocket(name, number) for number, name in enumerate(exact if interfaces else (UNBOUND,))]
 
     def __enter__(self) -> Self:
-        if self._sockets[0].interface == UNBOUND and self._sockets[0].udp is None:
+        if not self._wanted and self._sockets[0].udp is None:
             self._open(self._sockets[0], 0)
         return self
 
@@ -68,15 +72,26 @@ class Uplinks:
 
     def replace(self, interfaces: tuple[str, ...]) -> list[str]:
         """Use these from now on; returns those that are no longer to be used, whose sockets stay until remove()."""
+        self._wanted = interfaces
         wanted = interfaces or (UNBOUND,)
-        known = {entry.interface for entry in self._sockets}
-        free = itertools.filterfalse({entry.number for entry in self._sockets}.__contains__, itertools.count())
-        fresh = [PathSocket(name, next(free)) for name in wanted if name not in known]
-        kept = [entry for entry in self._sockets if entry.interface in wanted]
-        self._leaving += [entry for entry in self._sockets if entry.interface not in wanted]
-        self._sockets = sorted((*kept, *fresh), key=lambda entry: wanted.index(entry.interface))
+        gone = [entry for entry in self._sockets if not any(means(word, entry.interface) for word in wanted)]
+        self._leaving += gone
+        meant = [entry.interface for entry in self._sockets if entry not in gone]
+        exact = [name for name in wanted if not is_pattern(name)]
+        self._use([*exact, *(name for name in meant if name not in exact)])
         self.__enter__()
         return [entry.interface for entry in self._leaving]
+
+    def names(self) -> list[str]:
+        """The interfaces in use, "" for the kernel's choice."""
+        return [entry.interface for entry in self._sockets]
+
+    def _use(self, names: list[str]) -> None:
+        """Have an entry for each, and for no other, in this order."""
+        known = {entry.interface: entry for entry in self._sockets if entry.interface in names}
+        taken = {entry.number for entry in (*known.values(), *self._leaving)}
+        free = itertools.filterfalse(taken.__contains__, itertools.count())
+        self._sockets = [known.get(name) or PathSocket(name, next(free)) for name in names]
 
     def remove(self) -> None:
         """Close the sockets of the interfaces that replace() took out of use."""
@@ -92,7 +107,8 @@ class Uplinks:
         the look-up succeed.
         """
         known = {entry.index for entry in self._sockets if entry.udp is not None}
-        any_counts = self._sockets[0].interface == UNBOUND or len(known) < len(self._sockets) or not self.servers
+        patterns = any(map(is_pattern, self._wanted))
+        any_counts = not self._wanted or patterns or len(known) < len(self._sockets) or not self.servers
         return bool(changes) and (changes.everything or any_counts or bool(changes.interfaces & known))
 
     @property
@@ -102,20 +118,23 @@ class Uplinks:
 
     def current(self) -> dict[str, tuple[Uplink, ...]]:
         """What each interface can be used for now; raises OperationFailed."""
-        if self._sockets[0].interface == UNBOUND:
+        if not self._wanted:
             ways = {UNBOUND: tuple(map(self._towards, self.servers))}
         else:
             interfaces = self._netlink.interfaces()
+            names = chosen(self._wanted, interfaces, self.names(), self._leads_to_server)
+            vanished = [name for name in self.names() if name not in names]
+            self._use([*names, *vanished])
             ways = {entry.interface: self._ways(entry, interfaces.get(entry.interface)) for entry in self._sockets}
+            self._use(names)
         offered = frozenset(way for some in ways.values() for way in some)
         self.gained, self._offered = bool(offered - self._offered), offered
         return ways
 
     def carriers(self) -> list[str]:
         """The interfaces that packets of the server can come in by; raises OperationFailed."""
-        names = [entry.interface for entry in self._sockets]
-        if names != [UNBOUND]:
-            return names
+        if self._wanted:
+            return self.names()
         addresses = [ip_address(host) for host, _ in self.servers]
         return [
             name
@@ -147,6 +166,9 @@ class Uplinks:
             return Uplink(UNBOUND, entry.number, server)
         entry.index = index
         return self._uplink(entry, server, mtu)
+
+    def _leads_to_server(self, interface: Interface) -> bool:
+        return interface.up and interface.carrier and bool(self._reached(interface))
 
     def _reached(self, interface: Interface) -> list[Endpoint]:
         versions = {address.version for address in interface.addresses}

@@ -24,7 +24,7 @@ from mqvpn.system.routing import MAIN, PROTOCOL, Item, Route, Rule
 P = ParamSpec("P")
 T = TypeVar("T")
 
-IFF_UP = 1
+IFF_UP, IFF_LOOPBACK = 1, 8
 IFA_F_NODAD, IFA_F_DADFAILED, IFA_F_TENTATIVE = 0x02, 0x08, 0x40
 RT_SCOPE_LINK = 253
 RTM_F_FIB_MATCH = 0x2000
@@ -43,7 +43,8 @@ AddressOnLink = IPv4Interface | IPv6Interface
 
 @dataclass(frozen=True, slots=True)
 class Interface:
-    """An interface as the kernel has it; `addresses` are those that packets can be sent from now."""
+    """An interface as the kernel has it; `addresses` are those that packets can be sent from now. `kind`: of a virtual
+    one, as `ip link add type` names it, or loopback."""
 
     name: str
     index: int
@@ -51,6 +52,7 @@ class Interface:
     carrier: bool
     mtu: int
     addresses: frozenset[AddressOnLink]
+    kind: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,6 +262,8 @@ def _address(message: Any) -> AddressOnLink:
 
 
 def _interface(link: Any, addresses: frozenset[AddressOnLink]) -> Interface:
+    info = link.get_attr("IFLA_LINKINFO")
+    kind = "loopback" if link["flags"] & IFF_LOOPBACK else info.get_attr("IFLA_INFO_KIND") if info else ""
     return Interface(
         name=link.get_attr("IFLA_IFNAME"),
         index=link["index"],
@@ -267,6 +271,7 @@ def _interface(link: Any, addresses: frozenset[AddressOnLink]) -> Interface:
         carrier=bool(link.get_attr("IFLA_CARRIER")),
         mtu=link.get_attr("IFLA_MTU"),
         addresses=addresses,
+        kind=kind or "",
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mqvpn.config.values import HostPort, PathSetting, Secret, User, read_pin
+from mqvpn.config.values import HostPort, PathSetting, Secret, User, is_pattern, read_pin
 
 
 @pytest.mark.parametrize(
@@ -164,3 +164,16 @@ def test_pins() -> None:
 def test_pins_that_are_none(text: str) -> None:
     with pytest.raises(ValueError, match="write sha256// and 44 characters, as mqvpn-setup pin prints them"):
         read_pin(text)
+
+
+@pytest.mark.parametrize("text", ["auto", "eth*", "*", "w*0; role=backup"])
+def test_a_path_may_mean_several_interfaces(text: str) -> None:
+    path = PathSetting.read(text)
+    assert path.interface == text.partition(";")[0]
+    assert is_pattern(path.interface)
+
+
+@pytest.mark.parametrize("text", ["averyverylongname*", "eth *", "e/*"])
+def test_a_pattern_is_made_of_what_names_are_made_of(text: str) -> None:
+    with pytest.raises(ValueError, match="an interface name has 1 to 15 characters"):
+        PathSetting.read(text)

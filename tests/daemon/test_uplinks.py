@@ -242,3 +242,32 @@ def test_each_decision_about_an_interface_is_said_once(caplog: pytest.LogCapture
         "eth0: can be used from 10.0.0.2", "eth0: can be used from 10.0.0.77",
         "eth0: no carrier", "eth0: down", "eth0: can be used from 10.0.0.2",
     ]  # fmt: skip
+
+
+def test_a_pattern_takes_what_comes_and_forgets_what_goes() -> None:
+    netlink = FakeNetlink(replace(ETH0, name="wlan0", index=9))
+    uplinks, pump = build(netlink, "eth*")
+    with uplinks:
+        assert uplinks.current() == {}
+        netlink.table["eth0"] = ETH0
+        netlink.routed.add("eth0")
+        assert uplinks.concerned(Changes(frozenset({7})))
+        assert [way.interface for way in uplinks.current()["eth0"]] == ["eth0"]
+        assert uplinks.names() == uplinks.carriers() == ["eth0"]
+        del netlink.table["eth0"]
+        assert uplinks.current() == {"eth0": ()}  # told once, so that its path is given up
+        assert (uplinks.current(), pump.sockets) == ({}, {})
+
+
+def test_auto_is_what_leads_to_the_server_and_stays_while_it_is_there() -> None:
+    netlink = FakeNetlink(ETH0, replace(ETH0, name="docker0", index=8), replace(ETH0, name="tun0", index=9, kind="tun"))
+    netlink.routed = {"eth0", "tun0"}
+    uplinks, _ = build(netlink, "auto")
+    with uplinks:
+        assert list(uplinks.current()) == ["eth0"]
+        netlink.table["eth0"] = replace(ETH0, carrier=False)
+        assert uplinks.current() == {"eth0": ()}
+        assert uplinks.names() == ["eth0"]
+        assert uplinks.replace(("eth*",)) == []
+        assert uplinks.replace(("wlan0",)) == ["eth0"]
+        uplinks.remove()
