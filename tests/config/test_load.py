@@ -380,27 +380,3 @@ def test_secrets_which_others_can_read(tmp_path: Path, key_file: Path) -> None:
         "--auth-key: every user of this machine can see the key in ps; write it to a file and give file:/PATH instead",
     )
     assert load(None, {"listen": "[::]:443", "users": [f"a:file:{key_file}"]}).warnings == ()
-
-
-def test_several_servers_in_order_of_preference(tmp_path: Path) -> None:
-    text = "[Server]\nAddress = a.example\nAddress = [2001:db8::1]:4433\n"
-    client = load(written(tmp_path, text))
-    assert isinstance(client, ClientSettings)
-    assert [str(server) for server in client.servers] == ["a.example:443", "[2001:db8::1]:4433"]
-    one = load(None, CLIENT)
-    assert isinstance(one, ClientSettings)
-    assert one.servers == (one.server_addr,)
-    with pytest.raises(ConfigError, match="the same one is given twice"):
-        load(None, {"server_addr": ["a.example", "a.example:443"]})
-
-
-@pytest.mark.parametrize(("text", "value"), [("true", True), ("no", False), ("Always", "always")])
-def test_reconnect(text: str, value: bool | str) -> None:
-    client = load(None, CLIENT | {"reconnect": text})
-    assert isinstance(client, ClientSettings)
-    assert client.reconnect == value
-
-
-def test_reconnect_says_what_it_may_be() -> None:
-    with pytest.raises(ConfigError, match="write true, false or always"):
-        load(None, CLIENT | {"reconnect": "sometimes"})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -11,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.lab.mounts import own, private_mounts
-from tests.lab.net import ROOT, Net, program
+from tests.lab.nameserver import command
+from tests.lab.net import Net, program
 from tests.lab.site import SERVER_ADDRESSES, Site, build_site
 from tests.lab.traffic import Stream, ping
 from tests.lab.tunnel import INNER, PORT, Daemon, Sections, client_daemon, server_daemon, tunnel
@@ -91,7 +91,7 @@ def test_f28_a_start_without_a_network_connects_when_there_is_one(tmp_path: Path
             "Server": {"Address": f"{address}:{PORT}"},
             "Multipath": {"Path": site.uplinks if bound else ()},
         }
-        names = (sys.executable, str(ROOT / "tests/fakes/nameserver.py"), SERVER_ADDRESSES[1], SERVER_ADDRESSES[0])
+        names = command(SERVER_ADDRESSES[1], SERVER_ADDRESSES[0])
         with server_daemon(site), program(site.server, *names, log=net.log("nameserver.log")):
             up = comes_up(site, 0, after=3)
             with client_daemon(site, changes):
