@@ -285,6 +285,7 @@ class ClientTunnel(Tunnel):
         if self.state is State.UP:
             self._events.append(events.AddressesChanged(addresses))
             return
+        log.debug("one flow may use several paths: %s", "any" if self._spread else "UDP" if self._reorder else "none")
         plane.set_scheduler(self._options.scheduler)
         plane.set_congestion(self._options.congestion)
         plane.set_spread(self._spread)
