@@ -68,7 +68,7 @@ class Host:
         found = self._netlink.interfaces().get(self._interface)
         if found is None:
             return False  # the device itself is gone, which the pump notices
-        whole = found.up and found.mtu == self._link.mtu and found.addresses >= set(self._link.addresses)
+        whole = self._link.describes(found)
         if not whole:
             self._netlink.configure(self._link)
         self._routing.carry(self._carried)  # if that was not reached before

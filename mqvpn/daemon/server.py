@@ -40,6 +40,7 @@ from mqvpn.daemon.stop import Stop
 from mqvpn.daemon.tcpcontrol import TcpControl
 from mqvpn.daemon.timerfd import clock
 from mqvpn.daemon.undojournal import InUse, journal_of
+from mqvpn.daemon.upkeep import TableUpkeep, Upkeep
 from mqvpn.dataplane.engine import OVERHEAD, SPREAD_BYTES, Engine
 from mqvpn.multipath.configuration import quic_configuration
 from mqvpn.multipath.mtu import ETHERNET, udp_payload, unknown
@@ -162,6 +163,8 @@ async def _serve(settings: ServerSettings, configuration: Any, load: Load) -> in
         pump = Pump(engine, packets_of(device.tun), device.tun.fd, on_event, partial(failed, stop))
         up.callback(pump.close)
         device.keep(pump, host.apply)
+        up.enter_context(Upkeep(host, settings.tun_name))
+        up.enter_context(TableUpkeep("masquerading", nat.table_of(settings.tun_name), host.translate))
         status = ServerStatus(settings, engine, pump, settings.tun_name)
         tunnel = pump.tunnel = ServerTunnel(engine, options_of(settings, netlink), pool, configuration)
         tunnel.recorder = qlog.recorder
@@ -212,21 +215,35 @@ class Host:
         self._pool = pool
         self._interface = interface
         self._undo = undo
+        self._link: TunLink | None = None
 
     def apply(self) -> None:
         """Set the TUN up, make this machine a router and translate addresses. Raises OperationFailed."""
         pools = _pools(self._settings)
         mtu = self._settings.mtu or largest_inner_mtu(self._netlink.interfaces())
         link = TunLink(name=self._interface, mtu=mtu, addresses=_gateways(self._pool), gso_max_size=gso_max_size(mtu))
+        self._link = link
         self._netlink.configure(link)
         Sysctls(undo=self._undo).forward([pool.version for pool in pools], self._interface)
         table = nat.table_of(self._interface)
         former = [one for one in self._undo.record.tables if one != table]
         self._undo.note(tables=(*former, table))
-        nat.apply(self._interface, pools)
+        self.translate()
         for one in former:  # a predecessor had another TunName
             nat.remove(one)
         self._undo.note(tables=(table,))
+
+    def repair(self) -> bool:
+        """Put back what somebody took away of the TUN's addresses; whether something was missing."""
+        found = self._netlink.interfaces().get(self._interface)
+        if self._link is None or found is None or self._link.describes(found):
+            return False
+        self._netlink.configure(self._link)
+        return True
+
+    def translate(self) -> None:
+        """Set the translation of addresses up, once more if need be. Raises OperationFailed."""
+        nat.apply(self._interface, _pools(self._settings))
 
     def restore(self) -> None:
         """Take back what apply() did; the TUN takes its addresses along when it is closed."""

@@ -1,12 +1,25 @@
-"""Keeps on the machine what the client has put there: networkd, NetworkManager and administrators tidy up."""
+"""Keeps on the machine what a daemon has put there: networkd, NetworkManager and administrators tidy up."""
 
 import asyncio
+import logging
 import socket
-from typing import Self
+from collections.abc import Callable
+from typing import Protocol, Self
 
-from mqvpn.daemon.host import Host
 from mqvpn.daemon.repairs import Repairs
+from mqvpn.system.errors import OperationFailed
+from mqvpn.system.nftwatch import TableWatch
 from mqvpn.system.routewatch import RouteWatch
+
+log = logging.getLogger(__name__)
+
+
+class Host(Protocol):
+    """What a daemon changes on the machine."""
+
+    def repair(self) -> bool:
+        """Put back what is missing; whether anything was. Raises OperationFailed."""
+        ...
 
 
 class Upkeep:
@@ -32,5 +45,39 @@ class Upkeep:
             self._watch.interface = socket.if_nametoindex(self._interface)
         except OSError:
             self._watch.interface = 0
-        if self._watch.lost():
-            self._repairs.look()
+        try:
+            if self._watch.lost():
+                self._repairs.look()
+        except OperationFailed as error:
+            log.error("%s", error)
+
+
+class TableUpkeep:
+    """From entering it to leaving it, `apply` is called when somebody deletes from our nftables table `table`."""
+
+    def __init__(self, what: str, table: str, apply: Callable[[], None]) -> None:
+        """what: for the log. Raises OperationFailed."""
+        self._watch = TableWatch(table)
+        self._apply = apply
+        self._repairs = Repairs(what, self._repair)
+
+    def __enter__(self) -> Self:
+        asyncio.get_running_loop().add_reader(self._watch.fileno(), self._changed)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        asyncio.get_running_loop().remove_reader(self._watch.fileno())
+        self._repairs.close()
+        self._watch.close()
+
+    def _changed(self) -> None:
+        try:
+            if self._watch.lost():
+                self._repairs.look()
+        except OperationFailed as error:
+            log.error("%s", error)
+
+    def _repair(self) -> bool:
+        self._apply()
+        self._watch.lost()  # what the transaction itself replaced
+        return True

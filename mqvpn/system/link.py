@@ -65,6 +65,10 @@ class TunLink:
     queue: int = 1000
     gso_max_size: int | None = None
 
+    def describes(self, found: Interface) -> bool:
+        """Whether the interface is so, as far as others change it; it may have more addresses."""
+        return found.up and found.mtu == self.mtu and found.addresses >= set(self.addresses)
+
 
 def in_worker(method: Callable[P, T]) -> Callable[P, T]:
     """Run the method in the worker thread of its Netlink (see the module) and wait for what it returns."""
