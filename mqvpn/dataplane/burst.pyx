@@ -12,7 +12,7 @@ from mqvpn.dataplane.congestion cimport pacing_allows, pacing_sent
 from mqvpn.dataplane.crypto cimport SAMPLE, TAG, header_masks, seal
 from mqvpn.dataplane.ecn cimport ecn_mark
 from mqvpn.dataplane.events cimport event_refused
-from mqvpn.dataplane.flow cimport FLOW_QUANTUM, STAMPED, UNDECIDED, flow_t, queue_head, queue_pop, queue_sent
+from mqvpn.dataplane.flow cimport STAMPED, UNDECIDED, flow_t, queue_head, queue_pace, queue_pop, queue_sent
 from mqvpn.dataplane.headers cimport store16, store32
 from mqvpn.dataplane.packet cimport packet_t
 from mqvpn.dataplane.ranges cimport ACK_BYTES
@@ -323,6 +323,16 @@ cdef bint again_pending(const conn_t* conn) noexcept nogil:
     return False
 
 
+cdef double fastest(const conn_t* conn, const choice_t* choice) noexcept nogil:
+    """What the fastest path in use delivers, bytes per second."""
+    cdef double rate, most = 0.0
+    cdef int k
+    for k in range(choice.count):
+        rate = conn.paths[choice.slots[k]].sent.rate
+        most = rate if rate > most else most
+    return most
+
+
 cdef bint send_packets(output_t* out, conn_t* conn, double target) noexcept nogil:
     """IP packets of all flows in turn, as far as the paths have room; target: CoDel's. False: no slot is left."""
     cdef choice_t choice
@@ -332,6 +342,7 @@ cdef bint send_packets(output_t* out, conn_t* conn, double target) noexcept nogi
     cdef int slot, k
     choices_make(conn, &choice, out.now)
     mtu = smallest_room(conn, &choice)
+    queue_pace(&conn.queue, fastest(conn, &choice))
     if conn.several and conn.reinjection and conn.queue.first != NULL:
         kept_reserve(out.core, conn)
     if conn.again and not send_again(out, conn, &choice, True, EVERYTHING):
@@ -346,7 +357,7 @@ cdef bint send_packets(output_t* out, conn_t* conn, double target) noexcept nogi
         blocked = 0
         if send_flow(out, conn, flow, slot, &choice, mtu, target) < 0:
             return False
-        if conn.again and not send_again(out, conn, &choice, False, FLOW_QUANTUM):
+        if conn.again and not send_again(out, conn, &choice, False, conn.queue.quantum):
             return False
     if conn.again and not send_again(out, conn, &choice, False, EVERYTHING):
         return False

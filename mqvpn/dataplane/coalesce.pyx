@@ -3,8 +3,10 @@
 
 The rule is that of the kernel's GRO: the super packet, cut again, gives back the very same segments. So all
 of them have the same headers but for lengths, checksums, sequence numbers and IPv4 IDs (which count up, or
-do not matter: RFC 6864, section 4.1), the same payload length but for a shorter last one, FIN and PSH only
-on the last, no CWR, and a correct checksum, since a new one will be made. Payloads stay where they are.
+do not matter: RFC 6864, section 4.1), the same payload length but for a shorter last one, FIN only on the
+last, no CWR, and a correct checksum, since a new one will be made. Only PSH may move to a later segment: what
+comes with it goes up with it, so nothing waits for longer, and a sender whose every write ended a super packet
+would be answered with an ACK for each, which make it send ever smaller ones. Payloads stay where they are.
 """
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
@@ -123,7 +125,7 @@ cdef inline bint continues_tcp(const group_t* group, const uint8_t* tcp, uint32_
 
 cdef inline void take(group_t* group, uint8_t* packet, uint32_t size) noexcept nogil:
     cdef uint32_t payload = size - group.layout.length
-    cdef uint8_t last = 0
+    cdef uint8_t flags = 0
     group.vectors[2 + group.segments].iov_base = packet + group.layout.length
     group.vectors[2 + group.segments].iov_len = payload
     group.segments += 1
@@ -131,9 +133,9 @@ cdef inline void take(group_t* group, uint8_t* packet, uint32_t size) noexcept n
     group.sequence += payload
     group.identification += 1
     if group.layout.protocol == PROTOCOL_TCP:
-        last = packet[group.layout.ip_length + 13] & (FIN | PSH)
-        group.headers[group.layout.ip_length + 13] |= last
-    group.closed = last != 0 or payload < group.gso_size or group.segments == GROUP_SEGMENTS
+        flags = packet[group.layout.ip_length + 13] & (FIN | PSH)
+        group.headers[group.layout.ip_length + 13] |= flags
+    group.closed = flags & FIN or payload < group.gso_size or group.segments == GROUP_SEGMENTS
 
 
 cdef int group_finish(group_t* group) noexcept nogil:

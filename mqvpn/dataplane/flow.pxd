@@ -3,7 +3,8 @@ from libc.stdint cimport int32_t, int8_t, uint8_t, uint16_t, uint32_t, uint64_t
 from mqvpn.dataplane.packet cimport packet_t
 
 cdef enum:
-    FLOW_QUANTUM = 16384            # bytes a flow may send before it is the next one's turn
+    QUANTUM_LEAST = 16384           # bytes a flow may send before it is the next one's turn
+    QUANTUM_MOST = 65536            # a super packet, on fast paths: sent whole, it stays one at the receiver
 
 cdef enum stamping:
     UNDECIDED = 0
@@ -45,6 +46,7 @@ cdef struct queue_t:
     uint64_t bytes                  # IP bytes waiting
     uint64_t memory                 # what their buffers occupy
     uint32_t packets
+    uint32_t quantum                # see queue_pace()
     double swept                    # when idle flows were last forgotten
 
 cdef uint64_t flow_key(const uint8_t* p, uint32_t length) noexcept nogil
@@ -52,4 +54,5 @@ cdef int queue_add(queue_t* queue, packet_t* packet, uint64_t* drops) noexcept n
 cdef packet_t* queue_head(queue_t* queue, flow_t* flow, double target, double now, uint64_t* drops) noexcept nogil
 cdef void queue_sent(queue_t* queue, flow_t* flow, uint32_t size, double now) noexcept nogil
 cdef void queue_pop(queue_t* queue, flow_t* flow) noexcept nogil
+cdef void queue_pace(queue_t* queue, double rate) noexcept nogil
 cdef void queue_clear(queue_t* queue) noexcept nogil

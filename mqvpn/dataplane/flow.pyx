@@ -28,6 +28,7 @@ cdef enum:
 cdef double INTERVAL = 0.1          # RFC 8289, section 4.2
 cdef double IDLE = 60.0             # a flow that sent nothing this long is forgotten
 cdef double SWEEP = 10.0
+cdef double TURN = 0.0005           # seconds that a flow's turn may last
 cdef double RATE_STEP = 0.25        # flow rates are averaged over windows of this length
 
 cdef uint8_t scratch[66000]         # where a segment that CoDel drops is cut to
@@ -138,7 +139,7 @@ cdef flow_t* obtain(queue_t* queue, uint64_t key, double now) noexcept nogil:
 
 cdef inline void join(queue_t* queue, flow_t* flow) noexcept nogil:
     """A flow that was empty goes first, with one quantum: sparse flows do not wait (RFC 8290, section 4.1)."""
-    flow.deficit = FLOW_QUANTUM
+    flow.deficit = <int32_t>queue.quantum
     queue.active += 1
     if queue.first == NULL:
         flow.before = flow.after = flow
@@ -282,8 +283,10 @@ cdef packet_t* queue_head(queue_t* queue, flow_t* flow, double target, double no
 
 
 cdef void queue_sent(queue_t* queue, flow_t* flow, uint32_t size, double now) noexcept nogil:
-    """size bytes of the flow went out: its deficit, its rate, and the turn passes when the deficit is used."""
+    """size bytes of the flow's head went out: its deficit, its rate, and the turn passes when the deficit is used. What
+    is left of a super packet by then goes with it if it is no more than a turn: cut in two, it costs twice."""
     cdef double elapsed = now - flow.window
+    cdef uint32_t rest = flow.head.length - flow.head.header_length - flow.head.cursor if flow.head.gso_size else 0
     flow.last_sent = now
     flow.volume += size
     if elapsed > RATE_STEP:
@@ -291,10 +294,18 @@ cdef void queue_sent(queue_t* queue, flow_t* flow, uint32_t size, double now) no
         flow.volume = 0
         flow.window = now
     flow.deficit -= <int32_t>size
-    if flow.deficit <= 0:
-        flow.deficit += FLOW_QUANTUM
+    if flow.deficit <= 0 and (rest == 0 or rest > queue.quantum):
+        flow.deficit += <int32_t>queue.quantum
         if queue.first == flow:
             queue.first = flow.after
+
+
+cdef void queue_pace(queue_t* queue, double rate) noexcept nogil:
+    """How much a turn is, now that a path takes so many bytes per second."""
+    cdef double most = rate * TURN
+    if most < QUANTUM_LEAST:
+        most = QUANTUM_LEAST
+    queue.quantum = <uint32_t>(most if most < QUANTUM_MOST else QUANTUM_MOST)
 
 
 cdef void queue_clear(queue_t* queue) noexcept nogil:

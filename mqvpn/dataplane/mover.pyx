@@ -30,7 +30,7 @@ cdef enum:
     READS = 32                      # reads of the TUN device in one turn
     ROUNDS = 32                     # rounds of Engine.transmit() in one turn, each at most 8 x 64 KB
 
-cdef double SLICE = 0.010           # seconds before asyncio's other tasks have their turn
+cdef double SLICE = 0.030           # seconds before asyncio's other tasks have their turn
 cdef double LINGER = 0.004          # seconds of silence that end the loop: a way through asyncio costs 100 us of CPU
 cdef double FOREVER = 1e30
 

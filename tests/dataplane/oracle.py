@@ -122,7 +122,8 @@ def joined(packets: list[bytes]) -> bytes:
     head = bytearray(packets[0][: header_length(packets[0])])
     protocol, at = transport(packets[0])
     if protocol == TCP:
-        head[at + 13] |= packets[-1][at + 13] & (FIN | PSH)
+        head[at + 13] |= packets[-1][at + 13] & FIN
+        head[at + 13] |= PSH if any(packet[at + 13] & PSH for packet in packets) else 0
     return finished(head + b"".join(packet[header_length(packet) :] for packet in packets))
 
 
@@ -137,8 +138,17 @@ def comparable(packet: bytes) -> bytes:
     return packet
 
 
+def unpushed(packet: bytes) -> bytes:
+    """Without PSH, which may move to a later segment."""
+    protocol, at = transport(packet)
+    if protocol != TCP:
+        return packet
+    flags = packet[at + 13] & ~PSH
+    return finished(bytearray(packet[: at + 13] + bytes([flags]) + packet[at + 14 :]))
+
+
 def may_join(packets: list[bytes], uso: bool) -> bool:
-    """Whether a super packet of these gives back the same packets."""
+    """Whether a super packet of these gives back the same packets, but for PSH."""
     protocol, at = transport(packets[0])
     if len(packets) > 64 or any(payload_length(packet) <= 0 for packet in packets):
         return False
@@ -151,7 +161,9 @@ def may_join(packets: list[bytes], uso: bool) -> bool:
     again = split(joined(packets), payload_length(packets[0]))
     if packets[0][0] >> 4 == 4 and any(checksum(packet[:at]) for packet in packets):
         return False
-    return [comparable(packet) for packet in again] == [comparable(packet) for packet in packets]
+    if any(finished(bytearray(packet)) != packet for packet in packets):
+        return False
+    return [comparable(unpushed(one)) for one in again] == [comparable(unpushed(one)) for one in packets]
 
 
 def written(packets: list[bytes]) -> bytes:
@@ -205,5 +217,5 @@ def coalesce(packets: Iterable[bytes], uso: bool = True, flows: int = 8) -> list
 def closed(group: list[bytes]) -> bool:
     """Whether nothing can follow."""
     protocol, at = transport(group[0])
-    pushed = protocol == TCP and group[-1][at + 13] & (FIN | PSH)
-    return bool(pushed) or payload_length(group[-1]) < payload_length(group[0]) or len(group) == 64
+    ended = protocol == TCP and group[-1][at + 13] & FIN
+    return bool(ended) or payload_length(group[-1]) < payload_length(group[0]) or len(group) == 64

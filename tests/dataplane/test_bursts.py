@@ -5,6 +5,7 @@ Every burst costs a system call at both ends, and every ack a packet: these are 
 
 from __future__ import annotations
 
+import itertools
 from itertools import pairwise
 
 import pytest
@@ -78,6 +79,38 @@ def test_a_window_with_little_room_waits_for_the_acks_of_a_whole_burst() -> None
             pair.carry(pair.server)
             pair.jump(min(until, max(pair.next_time() or until, pair.now + 1e-6)))
     assert left > 10
+
+
+def turns(rate: float, size: int) -> list[int]:
+    """Bytes that two flows, which both have super packets of `size` bytes waiting, send in turn over such a link."""
+    pair = Pair([Link(delay=0.001, rate=rate, queue=2_000_000)])
+
+    def push(port: int, size: int) -> None:
+        supers = [udp_packet(CLIENT_ADDRESS, SERVER_ADDRESS, bytes(size), (port, 9))]
+        pair.client.push(supers, pair.now, 1300)
+
+    for _ in range(100 if rate > 1000 * MEGABIT else 2):  # until the rate is known
+        push(3, 60_000)
+        push(3, 60_000)
+        pair.run(0.0005)
+    pair.run(1)
+    before = len(pair.server.received)
+    for port in (1, 2) * 4:
+        push(port, size)
+    pair.run(1)
+    arrived = [(int.from_bytes(packet[20:22], "big"), len(packet)) for packet in pair.server.received[before:]]
+    return [sum(length for _, length in turn) for _, turn in itertools.groupby(arrived, lambda one: one[0])]
+
+
+def test_on_a_slow_path_flows_take_short_turns() -> None:
+    found = turns(50 * MEGABIT, 60_000)
+    assert sum(found) > 8 * 60_000
+    assert max(found) < 36_000  # a turn, and what was left of a super packet
+
+
+def test_on_a_fast_path_a_super_packet_is_not_cut() -> None:
+    assert max(turns(4000 * MEGABIT, 30_000)) > 60_000
+    assert min(turns(4000 * MEGABIT, 60_000)) > 60_000
 
 
 def acks(pair: Pair) -> int:

@@ -261,6 +261,14 @@ def test_without_df_the_ipv4_id_must_count_up(device: Device, ident: int) -> Non
     assert len(device.write(first, second)) == (1 if ident == 2 else 2)
 
 
+def test_a_push_does_not_end_a_super_packet(device: Device) -> None:
+    flags = (ACK, ACK | PSH, ACK)
+    packets = [oracle.ip(4, TCP, oracle.tcp(bytes(100), seq=100 * n, flags=flags[n]), ident=n) for n in range(3)]
+    (found,) = device.write(*packets)
+    assert len(found) == 10 + 40 + 300
+    assert found[10 + 20 + 13] == ACK | PSH
+
+
 def test_ipv6_extension_headers_are_not_joined(device: Device) -> None:
     option = bytes([TCP, 0, 1, 4, 0, 0, 0, 0])
     packets = [oracle.ip(6, TCP, oracle.tcp(bytes(100), seq=100 * n), options=option) for n in range(2)]
