@@ -22,6 +22,7 @@ PIN = "sha256//"  # as curl writes it
 DEFAULT_PORT = 443
 LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 AUTO = "auto"  # every interface by which the server can be reached
+PARTS = ("role", "weight", "cap")  # of a path, behind its interface
 ROLES = ("primary", "backup")
 USER_NAME = re.compile(r'[^"\\:,]+')
 
@@ -69,15 +70,18 @@ class PathSetting:
     interface: str
     role: str = ""  # primary or backup; "": primary, unless the scheduler's name says otherwise
     weight: float = 1.0  # of its share of what this end sends
+    cap: int = 0  # bytes in a period, 0: none
+    period: str = ""  # day, week or month
 
     @classmethod
     def read(cls, text: str) -> Self:
-        """IFACE, a pattern with *, or auto, and behind it any of `; role=primary|backup` and `; weight=NUMBER`."""
+        """IFACE, a pattern with *, or auto, and behind it any of the PARTS."""
         name, *details = (part.strip() for part in text.split(";"))
         given = dict[str, str]()
         for word, equals, value in (detail.partition("=") for detail in details):
-            if not equals or word.strip() not in ("role", "weight") or word.strip() in given:
-                raise ValueError("behind the interface ; role=backup and ; weight=0.5 are known, each once")
+            if not equals or word.strip() not in PARTS or word.strip() in given:
+                known = "; role=backup, ; weight=0.5 and ; cap=5G/month"
+                raise ValueError(f"behind the interface {known} are known, each once")
             given[word.strip()] = value.strip()
         if given.get("role", ROLES[0]) not in ROLES:
             raise ValueError(f"a role is one of {', '.join(ROLES)}")
@@ -85,7 +89,7 @@ class PathSetting:
             interface_name(name.replace("*", "x"))
         elif name != AUTO:
             interface_name(name)
-        return cls(name, given.get("role", ""), _weight(given.get("weight", "1")))
+        return cls(name, given.get("role", ""), _weight(given.get("weight", "1")), *_cap(given.get("cap", "")))
 
 
 class Secret:
@@ -169,6 +173,14 @@ def read_pin(text: str) -> str:
     if kind != PIN or len(content) != hashlib.sha256().digest_size:
         raise ValueError(f"write {PIN} and 44 characters, as mqvpn-setup pin prints them on the server")
     return PIN + b64encode(content).decode()
+
+
+def _cap(text: str) -> tuple[int, str]:
+    """NUMBER, K, M, G or T (of 1000), / and day, week or month; nothing: no cap."""
+    match = re.fullmatch(r"([1-9][0-9]{0,5})([KMGT])/(day|week|month)", text)
+    if text and match is None:
+        raise ValueError("a cap is written like 500M/day, 2G/week or 5G/month")
+    return (int(match[1]) * 1000 ** (1 + "KMGT".index(match[2])), match[3]) if match else (0, "")
 
 
 def _weight(text: str) -> float:

@@ -13,7 +13,8 @@ from mqvpn.config.values import HostPort
 from mqvpn.daemon import exit
 from mqvpn.daemon.backoff import Backoff
 from mqvpn.daemon.ca import load_ca
-from mqvpn.daemon.clientoptions import configuration, role_of, tunnel_options
+from mqvpn.daemon.caps import Caps
+from mqvpn.daemon.clientoptions import configuration, role_of, setting_of, tunnel_options
 from mqvpn.daemon.clientstatus import ClientStatus
 from mqvpn.daemon.dns import Dns
 from mqvpn.daemon.eventlog import event as event_of
@@ -87,9 +88,10 @@ class Client:
         interfaces = tuple(path.interface for path in settings.paths)
         self.uplinks = Uplinks(netlink, self.pump, interfaces, passed, settings.fwmark)
         self.pump.on_gap = self._slept
+        self.caps = Caps(lambda: self._settings, self.uplinks, self._caps_changed)
         self.dns = Dns(settings, device.name, stop, host.undo)
         self.status = ClientStatus(settings, self._engine, self.pump, device.name, self.dns, self.servers)
-        self.status.interfaces = self.uplinks.names
+        self.status.interfaces, self.status.usage = self.uplinks.names, self.caps.usage
 
     def watch(self, monitor: Monitor) -> None:
         """Follow what happens to our interfaces."""
@@ -182,7 +184,8 @@ class Client:
         self._host.let_replies_in(self.uplinks.carriers())
         for interface, ways in current.items():
             if tunnel is not None:
-                tunnel.set_role(interface, role_of(self._settings, interface), now)
+                role = role_of(setting_of(self._settings, interface), spent=self.caps.is_spent(interface))
+                tunnel.set_role(interface, role, now)
                 tunnel.handle_link(interface, ways, now)
 
     async def _resolve(self) -> None:
@@ -241,6 +244,12 @@ class Client:
         self._backoff.reset()
         self.servers.forgive()
         self._links_changed.set()
+
+    def _caps_changed(self) -> None:
+        """An interface is another kind of path from now on, as its cap is used up or a new period has begun."""
+        now = clock()
+        self._offer_uplinks(self._tunnel, now)
+        self.pump.wake(now)
 
     def _slept(self, seconds: float) -> None:
         """The machine, or this process, did nothing for so long."""

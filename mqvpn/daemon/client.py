@@ -78,6 +78,7 @@ async def _serve(settings: ClientSettings, load: Load) -> int:
         up.callback(client.pump.close)
         device.keep(client.pump, client.device_renewed)
         up.enter_context(client.uplinks)
+        await up.enter_async_context(client.caps.counting(client.pump))
         monitor = Monitor()
         up.callback(monitor.close)
         client.watch(monitor)

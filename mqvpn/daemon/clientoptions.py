@@ -3,7 +3,7 @@
 from typing import Any
 
 from mqvpn.config.client import ClientSettings
-from mqvpn.config.values import HostPort, is_pattern
+from mqvpn.config.values import HostPort, PathSetting, is_pattern
 from mqvpn.daemon.identity import Identity
 from mqvpn.daemon.interfaces import means
 from mqvpn.multipath.configuration import quic_configuration
@@ -45,9 +45,14 @@ def configuration(settings: ClientSettings, server: HostPort, ca: Any) -> Any:
     )
 
 
-def role_of(settings: ClientSettings, interface: str) -> Role:
-    """The part of an interface: what its own `Path` says, else the first pattern that means it."""
+def setting_of(settings: ClientSettings, interface: str) -> PathSetting:
+    """What is said of an interface: its own `Path`, else the first pattern that means it."""
     for path in sorted(settings.paths, key=lambda path: is_pattern(path.interface)):
         if means(path.interface, interface):
-            return Role(path.role == "backup", path.weight)
-    return Role()
+            return path
+    return PathSetting(interface)
+
+
+def role_of(path: PathSetting, *, spent: bool) -> Role:
+    """The part of an interface; `spent`: its cap is used up."""
+    return Role(spent or path.role == "backup", path.weight)

@@ -28,6 +28,7 @@ class ClientStatus(Status):
         self._servers = servers
         self.interfaces: Callable[[], list[str]] = lambda: [path.interface for path in settings.paths] or [""]
         self._dns = dns
+        self.usage: Callable[[str], dict[str, Any]] = lambda name: {"cap": None, "used": None}
         self._mtu = 0
         self._up_since: float | None = None
         self._closed: dict[str, Any] | None = None
@@ -124,5 +125,6 @@ class ClientStatus(Status):
         tunnel = self._pump.tunnel
         running = set(tunnel.interfaces().values()) if isinstance(tunnel, ClientTunnel) else set()
         return [
-            {"name": name, "path": name in running, "reason": self._reasons.get(name)} for name in self.interfaces()
+            {"name": name, "path": name in running, "reason": self._reasons.get(name)} | self.usage(name)
+            for name in self.interfaces()
         ]

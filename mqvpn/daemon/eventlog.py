@@ -16,6 +16,8 @@ MESSAGE_IDS = {
     "path-answers": "76fa82633a16475596cdfe4dc84d5acf",
     "interface-usable": "0c7f3a97ddf84870b9231a2b638b7f1b",
     "interface-unusable": "5472352ac4a348ae835ae8694b48220e",
+    "cap-reached": "6b3d0c62b4f54c0c9e5f2f6e0d1c7a94",
+    "cap-renewed": "f1c95c1d2a6e4f43a8b7a3f0c2c4d8e6",
     "client-connected": "4238447295a14f4bbd2bd28d22c11c5d",
     "client-left": "f04afd83015c40fda17291438e004702",
     "client-refused": "49fc3c27af0f40ef98860368597f57bc",

@@ -8,6 +8,7 @@ headers, is what path MTU discovery searches below.
 import itertools
 import logging
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Self
@@ -56,6 +57,7 @@ class Uplinks:
         self._mark = mark
         self._leaving: list[PathSocket] = []
         self._offered: frozenset[Uplink] = frozenset()
+        self.barred: Callable[[str], str] = lambda interface: ""  # why an interface is not to be used
         self.gained = False  # whether the last current() found an uplink that the one before did not
         self._wanted = interfaces  # names, patterns, auto
         exact = [name for name in interfaces if not is_pattern(name)]
@@ -148,10 +150,11 @@ class Uplinks:
         if interface is not None and entry.udp is None:
             self._open(entry, interface.index)
         ways: tuple[Uplink, ...] = ()
-        if interface is not None and interface.up and interface.carrier and entry.udp is not None:
+        barred = self.barred(entry.interface)
+        if not barred and interface is not None and interface.up and interface.carrier and entry.udp is not None:
             fitting = [server for server in self._reached(interface) if udp_payload(interface.mtu, server[0]) >= BASE]
             ways = tuple(self._uplink(entry, server, interface.mtu) for server in fitting)
-        self._report(entry, interface, ways)
+        self._report(entry, interface, ways, barred)
         return ways
 
     def _uplink(self, entry: PathSocket, server: Endpoint, mtu: int) -> Uplink:
@@ -179,12 +182,12 @@ class Uplinks:
                 reached.append((host, port))
         return reached
 
-    def _report(self, entry: PathSocket, interface: Interface | None, ways: tuple[Uplink, ...]) -> None:
+    def _report(self, entry: PathSocket, interface: Interface | None, ways: tuple[Uplink, ...], barred: str) -> None:
         """Say what has changed about an interface, and why it can or cannot be used."""
         if not self.servers:
             return
         locals_ = ", ".join(dict.fromkeys(way.local for way in ways if way.local))
-        reason = "" if ways else self._reason(interface)
+        reason = "" if ways else barred or self._reason(interface)
         told, entry.told = entry.told, reason or f"from {locals_}"
         name = entry.interface
         if told == entry.told:

@@ -98,6 +98,20 @@ def test_path_refuses_its_part(more: str) -> None:
         PathSetting.read(f"wwan0;{more}")
 
 
+@pytest.mark.parametrize(
+    ("text", "cap", "period"),
+    [("5G/month", 5 * 10**9, "month"), ("500M/day", 500 * 10**6, "day"), ("1T/week", 10**12, "week")],
+)
+def test_path_with_a_cap(text: str, cap: int, period: str) -> None:
+    assert PathSetting.read(f"wwan0; cap={text}") == PathSetting("wwan0", cap=cap, period=period)
+
+
+@pytest.mark.parametrize("text", ["5G", "0G/month", "5g/month", "5G/year", "5GB/month", "-5G/day", "/day"])
+def test_path_refuses_a_cap(text: str) -> None:
+    with pytest.raises(ValueError, match="a cap is written like 500M/day, 2G/week or 5G/month"):
+        PathSetting.read(f"wwan0; cap={text}")
+
+
 def test_secret_never_shows_itself() -> None:
     secret = Secret.read("correct horse")
     assert secret.reveal() == "correct horse"
