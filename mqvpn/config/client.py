@@ -93,8 +93,9 @@ class ClientSettings(TunnelSettings):
     )
     routes: tuple[Network | str, ...] = setting(
         "[Interface] Routes", read_route, default=(), limit=MAX_PREFIXES,
-        flag="--route", metavar="default|none|PREFIX",
-        help="what goes into the tunnel: everything (default), nothing, or these prefixes; may be repeated",
+        flag="--route", metavar="default|none|server|PREFIX",
+        help="what goes into the tunnel: everything (default), nothing, what the server advertises, or these prefixes; "
+        "may be repeated",
     )
     exclude: tuple[Network, ...] = setting(
         "[Interface] Exclude", read_prefix, default=(), limit=MAX_PREFIXES,

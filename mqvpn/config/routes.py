@@ -8,7 +8,7 @@ from typing import Any
 from mqvpn.config.errors import ConfigError
 from mqvpn.config.setting import read_network
 
-DEFAULT, NONE = "default", "none"
+DEFAULT, NONE, SERVER = "default", "none", "server"
 MAX_PREFIXES = 512
 KERNELS_TABLES = (253, 254, 255)  # default, main, local
 SPLIT = (
@@ -21,12 +21,12 @@ read_prefix = read_network(None, 1, 128)
 
 
 def read_route(text: str) -> Network | str:
-    """default, none, or a prefix."""
+    """default, none, server, or a prefix."""
     word = text.lower()
-    if word in (DEFAULT, NONE):
+    if word in (DEFAULT, NONE, SERVER):
         return word
     if "/" not in text:
-        raise ValueError("write default, none or prefixes such as 10.0.0.0/8, 2001:db8::/32")
+        raise ValueError("write default, none, server or prefixes such as 10.0.0.0/8, 2001:db8::/32")
     return read_prefix(text)
 
 

@@ -274,6 +274,9 @@ class Client:
                 self._identity.remember(addresses)
                 self._change(lambda: self._host.apply(addresses, self._mtu))
                 log.info("the server changed our addresses")
+            case events.RoutesAdvertised(ranges=ranges):
+                servers = [host for host, _ in self.uplinks.servers]
+                self._change(lambda: self._host.advertised(ranges, servers))
             case events.MtuChanged(mtu=mtu):
                 self._mtu = mtu
                 self._change(lambda: self._host.apply(self._tunnel.addresses if self._tunnel else (), mtu))

@@ -11,7 +11,7 @@ from mqvpn.system.errors import OperationFailed
 from mqvpn.system.link import Netlink, TunLink
 from mqvpn.system.sysctl import Sysctls
 from mqvpn.system.undo import Undo
-from mqvpn.wire.address import Network
+from mqvpn.wire.address import AddressRange, Network
 
 LEAST_MTU = 1280  # bytes (RFC 8200, section 5)
 
@@ -60,6 +60,10 @@ class Host:
         self._link = link
         self._netlink.configure(link)
         self._routing.carry(self._carried)
+
+    def advertised(self, ranges: tuple[AddressRange, ...], servers: list[str]) -> None:
+        """The server, which has these addresses, forwards to these ranges. Raises OperationFailed."""
+        self._routing.advertised(ranges, servers)
 
     def repair(self) -> bool:
         """Put back what somebody took away of all this; whether something was missing. Raises OperationFailed."""

@@ -9,12 +9,13 @@ from ipaddress import IPv6Network
 from pathlib import Path
 
 from mqvpn.config.client import ClientSettings
-from mqvpn.config.routes import DEFAULT
+from mqvpn.config.routes import DEFAULT, SERVER
+from mqvpn.daemon.advertised import Advertised, own_networks
 from mqvpn.system import namespace, routing
 from mqvpn.system.link import Netlink
 from mqvpn.system.routing import DEFAULT_ROUTES, TABLE, Slot, TunnelRoutes
 from mqvpn.system.undo import Undo
-from mqvpn.wire.address import Network
+from mqvpn.wire.address import AddressRange, Network
 
 PROC_IPV6 = Path("/proc/net/if_inet6")
 ALL_IPV6 = IPv6Network("::/0")
@@ -30,6 +31,14 @@ class Routing:
         self._undo = undo
         self._versions: frozenset[int] | None = None
         self._wanted: TunnelRoutes | None = None
+        self._advertised = Advertised()
+        self._said: tuple[tuple[AddressRange, ...], tuple[str, ...]] | None = None
+
+    def advertised(self, ranges: Iterable[AddressRange], servers: Iterable[str]) -> None:
+        """The server, which has these addresses, forwards to these ranges."""
+        self._said = tuple(ranges), tuple(servers)
+        self._listen()
+        self._apply()
 
     def carry(self, addresses: Iterable[Network]) -> None:
         """The tunnel carries the IP versions of these addresses of ours."""
@@ -46,6 +55,7 @@ class Routing:
     def reload(self, settings: ClientSettings) -> None:
         """Go by these settings from now on."""
         self._settings = settings
+        self._listen()
         self._apply()
 
     def repair(self) -> bool:
@@ -56,10 +66,17 @@ class Routing:
         routing.apply(self._netlink, self._wanted, slot)
         return True
 
+    def _listen(self) -> None:
+        """Believe the server as far as we are to."""
+        if SERVER in self._settings.routes and self._said is not None:
+            ranges, servers = self._said
+            own = own_networks(self._netlink.interfaces().values(), self._interface, servers)
+            self._advertised.update(ranges, own)
+
     def _apply(self) -> None:
         if self._versions is None or not self._settings.manage_routes:
             return
-        want = tunnel_routes(self._settings, self._interface, self._versions, ipv6=PROC_IPV6.exists())
+        want = tunnel_routes(self._settings, self._interface, self._versions, self._advertised, ipv6=PROC_IPV6.exists())
         if want == self._wanted:
             return
         with namespace.alone():  # of two that start at once, each finds a slot of its own
@@ -78,14 +95,22 @@ class Routing:
 
 
 def tunnel_routes(
-    settings: ClientSettings, interface: str, versions: frozenset[int], *, ipv6: bool = True
+    settings: ClientSettings,
+    interface: str,
+    versions: frozenset[int],
+    advertised: Advertised | None = None,
+    *,
+    ipv6: bool = True,
 ) -> TunnelRoutes:
     """The routes for a tunnel that carries these IP versions; `ipv6`: this machine has IPv6."""
-    destinations = dict.fromkeys(_asked_for(settings))
+    advertised = advertised or Advertised()
+    destinations = dict.fromkeys(_asked_for(settings, advertised))
     carried = {version for version in versions if version == 4 or carries_ipv6(settings)}
     refused = {route: None for route in destinations if route.version not in carried}
+    if SERVER in settings.routes:
+        refused |= {route: None for route in advertised.withdrawn if route not in destinations}
     if settings.ipv6 == "allow":
-        refused = {route: None for route in refused if route.version == 4}
+        refused = {route: None for route in refused if route.version in carried or route.version == 4}
     elif settings.ipv6 == "block":
         refused[ALL_IPV6] = None
     return TunnelRoutes(
@@ -104,9 +129,11 @@ def carries_ipv6(settings: ClientSettings) -> bool:
     return settings.ipv6 != "block"
 
 
-def _asked_for(settings: ClientSettings) -> Iterable[Network]:
+def _asked_for(settings: ClientSettings, advertised: Advertised) -> Iterable[Network]:
     for route in settings.routes or (DEFAULT,):
         if route == DEFAULT:
             yield from DEFAULT_ROUTES
+        elif route == SERVER:
+            yield from advertised.current
         elif not isinstance(route, str):
             yield route

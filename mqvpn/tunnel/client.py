@@ -262,13 +262,14 @@ class ClientTunnel(Tunnel):
             self._end(str(error), error.code)
 
     def _session_event(self, event: connectip.Event, now: float) -> None:
-        # Routes are not followed: a server must not be able to lead traffic past the tunnel by withdrawing them.
         match event:
             case connectip.DatagramReceived(payload=payload):
                 if self.state is State.UP and self.connection is not None:
                     self.capsule_received(self.connection, payload, now)
             case connectip.AddressesAssigned(addresses=assigned):
                 self._addresses(tuple(entry.prefix for entry in assigned))
+            case connectip.RoutesAdvertised(ranges=ranges):
+                self._events.append(events.RoutesAdvertised(ranges))
             case connectip.AddressesRequested(addresses=requests):
                 self._send(self._session.assign((), answering=requests))
             case connectip.Closed():

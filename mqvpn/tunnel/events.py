@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import Enum
 
-from mqvpn.wire.address import Network
+from mqvpn.wire.address import AddressRange, Network
 
 
 class Cause(Enum):
@@ -30,6 +30,13 @@ class AddressesChanged:
     """The server assigned exactly these from now on."""
 
     addresses: tuple[Network, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RoutesAdvertised:
+    """The server forwards to exactly these from now on (RFC 9484, section 4.7.3)."""
+
+    ranges: tuple[AddressRange, ...]
 
 
 @dataclass(frozen=True, slots=True)

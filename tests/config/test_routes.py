@@ -13,10 +13,10 @@ ROUTED = "[Server]\nAddress = h\n[Interface]\n"
 
 
 def test_routes(tmp_path: Path) -> None:
-    text = "Routes = 10.0.0.0/8, 2001:DB8::/32\nRoutes = Default\nExclude = 10.1.2.3/16\nIPv6 = block\nFwMark = 0x7f\n"
+    text = "Routes = 10.0.0.0/8, 2001:DB8::/32\nRoutes = Server\nExclude = 10.1.2.3/16\nIPv6 = block\nFwMark = 0x7f\n"
     loaded = load(written(tmp_path, ROUTED + text + "Table = 77\nMetric = 50\n"))
     assert isinstance(loaded, ClientSettings)
-    assert loaded.routes == (IPv4Network("10.0.0.0/8"), IPv6Network("2001:db8::/32"), "default")
+    assert loaded.routes == (IPv4Network("10.0.0.0/8"), IPv6Network("2001:db8::/32"), "server")
     assert loaded.exclude == (IPv4Network("10.1.0.0/16"),)
     assert (loaded.ipv6, loaded.fwmark, loaded.table, loaded.metric) == ("block", 127, 77, 50)
     assert loaded.warnings == ()
@@ -35,7 +35,7 @@ def test_a_kill_switch_with_a_list_of_routes_blocks_all_else_which_a_warning_say
     [
         (
             ROUTED + "Routes = 10.0.0.1",
-            "c:4: [Interface] Routes: write default, none or prefixes such as 10.0.0.0/8, 2001:db8::/32",
+            "c:4: [Interface] Routes: write default, none, server or prefixes such as 10.0.0.0/8, 2001:db8::/32",
         ),
         (
             ROUTED + "Routes = 10.0.0.0/33",

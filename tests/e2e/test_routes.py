@@ -69,6 +69,17 @@ def test_a_list_of_routes_and_its_reload(net: Net) -> None:
     assert difference(before, snapshot(site.client.name)) == []
 
 
+def test_what_the_server_advertises(net: Net) -> None:
+    """Ours forwards to everything."""
+    site = build_site(net, [None])
+    before = snapshot(site.client.name)
+    with server_daemon(site), client_up(site, interface(Routes="server")) as client:
+        wait_for("the routes", lambda: [way(site.client, a) for a in (FAR, FAR_6)] == ["mqc0", "mqc0"])
+        assert ping(site.client, INNER, count=1).received == 1
+        assert client.stop() == 0
+    assert difference(before, snapshot(site.client.name)) == []
+
+
 def test_what_is_excluded_passes_the_kill_switch_and_nothing_else_does(net: Net) -> None:
     site = build_site(net, [None])
     changes = interface(KillSwitch="true", Exclude=[f"{OTHER}/32", f"{OTHER_6}/128"])

@@ -47,6 +47,8 @@ def test_comes_up_with_addresses_of_both_versions(network: Network) -> None:
     assert up.addresses == (ip_network("10.0.0.2/32"), ip_network("fd00::2/128"))
     assert up.interface == "eth0"
     assert up.mtu >= 1280
+    [routes] = client.of(events.RoutesAdvertised)
+    assert [str(item.end) for item in routes.ranges] == ["255.255.255.255", str(ip_network("::/0")[-1])]
     assert tunnel(client).state is State.UP
 
 

@@ -1,0 +1,68 @@
+"""The routes that the server advertises, within limits: what of them this client believes, as `Routes = server` asks.
+
+A server cannot lead traffic past the tunnel by withdrawing a route: what was in the tunnel once is refused from then
+on. Nor can it take our own networks away from us, or grow our table without end.
+"""
+
+import logging
+from collections.abc import Iterable
+from ipaddress import ip_address, ip_network, summarize_address_range
+from itertools import islice
+
+from mqvpn.config.routes import MAX_PREFIXES
+from mqvpn.system.link import Interface
+from mqvpn.wire.address import AddressRange, Network
+
+log = logging.getLogger(__name__)
+
+LOCAL = tuple(
+    ip_network(text)
+    for text in ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3", "::/127", "fe80::/10", "ff00::/8")
+)
+
+
+class Advertised:
+    """`current`: what the server forwards to, `withdrawn`: what it once did; MAX_PREFIXES together at most."""
+
+    def __init__(self) -> None:
+        self.current: tuple[Network, ...] = ()
+        self.withdrawn: tuple[Network, ...] = ()
+
+    def update(self, ranges: Iterable[AddressRange], own: Iterable[Network]) -> None:
+        """The server advertises exactly these; `own`: prefixes of ours within which it has no say."""
+        refused = (*own, *LOCAL)
+        prefixes, specific = [], 0
+        for item in ranges:
+            if item.protocol:  # a route is for all protocols
+                specific += 1
+                continue
+            prefixes += [prefix for prefix in _prefixes(item) if not any(_within(prefix, net) for net in refused)]
+        former = set(self.current) | set(self.withdrawn)
+        room = MAX_PREFIXES - len(former - set(prefixes))
+        kept = [prefix for prefix in prefixes if prefix in former]
+        fresh = [prefix for prefix in prefixes if prefix not in former][: max(0, room - len(kept))]
+        if len(kept) + len(fresh) < len(prefixes):
+            log.warning("the server advertises more routes than the %d that are followed", MAX_PREFIXES)
+        if specific:
+            log.warning("%d routes of the server's are for one protocol only, and are not followed", specific)
+        followed = set(kept) | set(fresh)
+        self.current = tuple(prefix for prefix in prefixes if prefix in followed)
+        self.withdrawn = tuple(sorted(former - followed, key=str))
+
+
+def own_networks(interfaces: Iterable[Interface], tun: str, servers: Iterable[str]) -> list[Network]:
+    """The networks of all interfaces but `tun`, and the server's addresses."""
+    networks: list[Network] = [
+        address.network for interface in interfaces if interface.name != tun for address in interface.addresses
+    ]
+    return networks + [ip_network(ip_address(server.partition("%")[0])) for server in servers]
+
+
+def _prefixes(item: AddressRange) -> Iterable[Network]:
+    """At most one more than are followed, so that too many are noticed."""
+    found: Iterable[Network] = summarize_address_range(item.start, item.end)
+    return islice(found, MAX_PREFIXES + 1)
+
+
+def _within(prefix: Network, net: Network) -> bool:
+    return prefix.version == net.version and prefix.subnet_of(net)  # type: ignore[arg-type]
