@@ -14,7 +14,7 @@ import pytest
 
 from mqvpn.system.errors import OperationFailed
 from mqvpn.system.link import Netlink
-from mqvpn.system.routing import DEFAULT_ROUTES, MARK, TunnelRoutes, apply
+from mqvpn.system.routing import DEFAULT_ROUTES, FIRST, MARK, TunnelRoutes, apply
 from mqvpn.system.sockets import BUFFER_SIZE, IP_PKTINFO, UDP_GRO, open_path_socket, open_server_socket
 from mqvpn.system.sysctl import Sysctls
 from mqvpn.system.tun import open_tun
@@ -190,7 +190,7 @@ def test_each_path_leaves_by_its_interface_although_the_default_route_is_the_tun
         open_tun("tun0")
         client.ip("link", "set", "tun0", "up")
         with Netlink() as netlink, ThreadPoolExecutor(1) as elsewhere, Sysctls() as sysctls:
-            apply(netlink, TunnelRoutes("tun0", DEFAULT_ROUTES))
+            apply(netlink, TunnelRoutes("tun0", DEFAULT_ROUTES), FIRST)
             elsewhere.submit(enter, server.name).result()
             serving = elsewhere.submit(open_server_socket, "::", 4433).result()
             for number in (1, 2):
