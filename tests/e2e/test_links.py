@@ -52,6 +52,29 @@ def test_f3_another_address_with_the_same_route_opens_another_path(net: Net) -> 
     assert "up0: can be used from 10.1.0.77" in log
 
 
+@pytest.mark.parametrize("how", ["carrier", "down", "address", "route"])
+def test_f1_a_link_that_is_lost_with_notice(net: Net, how: str) -> None:
+    site = build_site(net, [None, None])
+    with tunnel(site) as t, Stream(site.client, site.server, INNER) as stream:
+        time.sleep(1)
+        match how:
+            case "carrier":
+                site.server.ip("link", "set", "dn0", "down")
+            case "down":
+                site.client.ip("link", "set", "up0", "down")
+            case "address":
+                site.client.ip("addr", "flush", "dev", "up0")
+            case "route":
+                site.client.ip("route", "del", "default", "dev", "up0")
+        started = time.monotonic()
+        t.client.wait_for("its path is gone", lambda: t.client.active_uplinks() == {"up1"})
+        since(started, f"{how}: the path is given up")
+        time.sleep(1)
+    print(f"{how}: longest gap {stream.result.longest_gap:.3f} s, lost {stream.result.lost}")
+    assert stream.result.longest_gap < 1
+    assert t.client.log.read_text().count("tunnel up") == 1
+
+
 def test_f2_an_interface_that_comes_back_is_used_at_once(net: Net) -> None:
     site = build_site(net, [None, None])
     with tunnel(site) as t:
