@@ -65,7 +65,7 @@ async def _serve(settings: ClientSettings, load: Load) -> int:
         qlog = up.enter_context(Qlog(settings.qlog_dir))
         netlink = up.enter_context(Netlink())
         switch = KillSwitch(settings, undo)
-        up.callback(lambda: switch.close(lift=stop.wished and stop.status == 0 and not stop.succeeded))
+        up.callback(lambda: switch.close(lift=stop.by_user))
         switch.engage()
         device = up.enter_context(closing(Device(passed, settings.tun_name)))
         host = Host(netlink, settings.tun_name, settings, switch, undo)

@@ -40,6 +40,11 @@ class Stop:
     def wished(self) -> bool:
         return self._wish.is_set()
 
+    @property
+    def by_user(self) -> bool:
+        """Whether somebody wants this client to be stopped: it has not failed, and no other takes over."""
+        return self.wished and self.status == 0 and not self.succeeded
+
     def unless_succeeded(self, undo: Callable[[], None]) -> None:
         """Undo something, unless a successor needs it."""
         if not self.succeeded:
