@@ -73,6 +73,7 @@ def test_what_others_changed_meanwhile_is_theirs(net: Net) -> None:
     assert "192.0.2.0/24" in site.client.ip("route", "show", "table", "28017")
     assert [line.split()[0] for line in site.client.ip("rule").splitlines()] == ["0:", "28017:", "32766:", "32767:"]
     assert "mqvpn_theirs" in site.client.run("nft", "list", "tables")
+    site.client.run("nft", "delete", "table", "inet", "mqvpn_theirs")
 
 
 def test_a_successor_drops_what_it_does_not_want_any_more(net: Net) -> None:

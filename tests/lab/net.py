@@ -109,6 +109,7 @@ class Net:
         self._prefix = f"mq{os.getpid()}-{next(self._serial)}"
         self._rp_filter = 1 if strict_rp_filter else 0
         self._stack = contextlib.ExitStack()
+        self.namespaces: list[Namespace] = []
         self.directory = BUILD / self._prefix
 
     def __enter__(self) -> Net:
@@ -130,6 +131,7 @@ class Net:
     def namespace(self, name: str) -> Namespace:
         namespace = Namespace(f"{self._prefix}-{name}")
         self._stack.callback(namespace.remove)
+        self.namespaces.append(namespace)
         namespace.ip("link", "set", "lo", "up")
         # New addresses are usable at once: duplicate address detection would take a second.
         namespace.sysctl(

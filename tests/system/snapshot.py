@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from typing import Any
 
@@ -14,16 +15,25 @@ COMMANDS = {
     "rules6": "ip -j -6 rule show",
 }
 SYSCTLS = ("ip_forward", "forwarding", "rp_filter", "accept_ra", "accept_redirects", "src_valid_mark")
+RESOLV_CONF = "/etc/resolv.conf"  # ip-netns(8) may put another one there
+OURS = re.compile(r'"protocol": "171"|"name": "mqvpn_')
 TIMES = {"valid_life_time", "preferred_life_time", "expires", "cache"}
 VOLATILE = TIMES | {"handle", "packets", "bytes", "metainfo"}
 
 
 def snapshot(netns: str | None = None) -> dict[str, Any]:
-    """Addresses, routes of all tables, rules, nftables and the sysctls of a namespace (None: this one)."""
+    """Addresses, routes of all tables, rules, nftables, sysctls and resolv.conf of a namespace (None: this one)."""
     state: dict[str, Any] = {name: _items(_run(netns, command)) for name, command in COMMANDS.items()}
     state["nftables"] = _items(json.dumps(json.loads(_run(netns, "nft -j list ruleset"))["nftables"]))
     state["sysctls"] = _sysctls(netns)
+    state["resolv.conf"] = _resolv_conf(netns)
     return state
+
+
+def ours(state: dict[str, Any]) -> list[str]:
+    """Routes and rules of our protocol number, and our tables of the firewall."""
+    parts = ("routes4", "routes6", "rules4", "rules6", "nftables")
+    return [f"{part}: {item}" for part in parts for item in state[part] if OURS.search(item)]
 
 
 def difference(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
@@ -62,3 +72,11 @@ def _sysctls(netns: str | None) -> dict[str, str]:
     pattern = rf"^net\.ipv[46]\.(ip_forward|conf\..*\.({'|'.join(SYSCTLS)}))$"
     lines = _run(netns, f"sysctl -a -r {pattern}").splitlines()
     return dict(line.split(" = ", 1) for line in lines if " = " in line)
+
+
+def _resolv_conf(netns: str | None) -> list[str]:
+    """What the name is (a link's target shows), its mode and owner, and its lines."""
+    script = f"stat -c '%N %a %u %g' {RESOLV_CONF}; cat {RESOLV_CONF}"
+    words = ["sh", "-c", script] if netns is None else ["ip", "netns", "exec", netns, "sh", "-c", script]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=30)
+    return (done.stdout or "absent").splitlines()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import pytest
 
 from tests.lab.net import Net
-from tests.system.snapshot import difference, snapshot
+from tests.system.snapshot import difference, ours, snapshot
 
 pytestmark = pytest.mark.netns
 
@@ -30,6 +33,28 @@ def test_every_kind_of_change_is_seen(net: Net, command: str, part: str) -> None
     before = snapshot(host.name)
     host.run(*command.split())
     assert [line for line in difference(before, snapshot(host.name)) if line.startswith(part)]
+
+
+def test_the_file_of_name_servers_is_seen(net: Net) -> None:
+    host = net.namespace("host")
+    folder = Path("/etc/netns", host.name)  # ip-netns(8): what is in it stands in for /etc there
+    folder.mkdir(parents=True)
+    try:
+        (folder / "resolv.conf").write_text("nameserver 192.0.2.1\n")
+        before = snapshot(host.name)
+        (folder / "resolv.conf").write_text("nameserver 192.0.2.2\n")
+        lines = ["resolv.conf lost: nameserver 192.0.2.1", "resolv.conf added: nameserver 192.0.2.2"]
+        assert difference(before, snapshot(host.name)) == lines
+    finally:
+        shutil.rmtree(folder)
+
+
+def test_what_is_ours_is_known(net: Net) -> None:
+    host = net.namespace("host")
+    host.ip("rule", "add", "priority", "5", "lookup", "777", "protocol", "171")
+    host.ip("-6", "route", "add", "unreachable", "fd00::/8", "table", "777", "proto", "171")
+    host.run("nft", "add table inet mqvpn_block_home; add table inet theirs")
+    assert [line.partition(":")[0] for line in ours(snapshot(host.name))] == ["routes6", "rules4", "nftables"]
 
 
 def test_nothing_changed_is_no_difference(net: Net) -> None:
