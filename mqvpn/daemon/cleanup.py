@@ -12,7 +12,7 @@ from pathlib import Path
 from mqvpn.daemon import exit
 from mqvpn.daemon.dnshelper import take_back
 from mqvpn.daemon.log import start_logging
-from mqvpn.daemon.undojournal import CLIENT, RUN, SERVER, place
+from mqvpn.daemon.undojournal import CLIENT, RUN, SERVER, is_own, place
 from mqvpn.system import block, nat, routing, unit
 from mqvpn.system.change import change
 from mqvpn.system.errors import OperationFailed
@@ -38,7 +38,7 @@ def run(instance: str) -> int:
 
 
 def _clean_up(folder: Path, instance: str) -> int:
-    with Undo(folder) as undo:
+    with Undo(folder, passing=is_own()) as undo:
         if not undo.lock():
             log.error("%s: this daemon runs, so nothing is undone; stop it", folder)
             return exit.FAILED

@@ -82,6 +82,7 @@ async def _serve(settings: ClientSettings, load: Load) -> int:
         monitor = Monitor()
         up.callback(monitor.close)
         client.watch(monitor)
+        up.callback(asyncio.get_running_loop().remove_reader, monitor.fileno())
         reload = Reload(settings, load, client.apply, LIVE, notifier)
         methods = client_methods(client.status, reload, Diagnosis(client.status, netlink))
         up.enter_context(Control(listener, methods))

@@ -22,10 +22,10 @@ class InUse(exit.Unusable):
 def journal_of(settings: ClientSettings | ServerSettings) -> Undo:
     """The journal of this daemon, and of its predecessor, locked. Raises InUse, JournalUnwritable."""
     folder = place(CLIENT + settings.name if isinstance(settings, ClientSettings) else SERVER)
-    if "RUNTIME_DIRECTORY" not in os.environ and not _can_make(folder):
+    if is_own() and not _can_make(folder):
         log.warning("%s cannot be made: if mqvpn is killed, nobody knows what there is to undo", folder)
         return Undo(None)
-    undo = Undo(folder)
+    undo = Undo(folder, passing=is_own())
     if not undo.lock():
         hint = "stop it, or give this one another TunName or RUNTIME_DIRECTORY"
         raise InUse(f"another mqvpn {settings.name} runs, with {folder}: {hint}")
@@ -36,6 +36,11 @@ def place(name: str) -> Path:
     """The directory of the journal of client-NAME or server; RUN if `name` is empty and nothing else tells."""
     given = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
     return Path(given) if given else RUN / name
+
+
+def is_own() -> bool:
+    """Whether the journal's directory is made, and removed, by us and not by systemd."""
+    return "RUNTIME_DIRECTORY" not in os.environ
 
 
 def _can_make(folder: Path) -> bool:

@@ -5,6 +5,7 @@ comes after a death, the next start or --clean-up, goes on from it, whatever the
 reboot does not undo, /etc/resolv.conf, is noted in a state directory (resolvfile.py, resolvconf.py).
 """
 
+import contextlib
 import dataclasses
 import errno
 import json
@@ -55,10 +56,14 @@ class JournalUnwritable(OperationFailed):
 
 
 class Undo:
-    """The journal in `directory`, which is made if need be; None: it lasts as long as the process. close() it."""
+    """The journal in `directory`, which is made if need be; None: it lasts as long as the process. close() it.
 
-    def __init__(self, directory: Path | None) -> None:
+    `passing`: the directory is nobody else's, and close() removes it if nothing is left to undo.
+    """
+
+    def __init__(self, directory: Path | None, *, passing: bool = False) -> None:
         self._file = directory / FILE if directory is not None else None
+        self._passing = passing
         self._lock = -1
         self._namespace = namespace.identity()
         self.record = NOTHING
@@ -76,6 +81,9 @@ class Undo:
     def close(self) -> None:
         """Give up what lock() took; the record stays."""
         if self._lock >= 0:
+            if self._passing and self._file is not None:
+                with contextlib.suppress(OSError):  # it is not empty
+                    self._file.parent.rmdir()
             os.close(self._lock)
             self._lock = -1
 

@@ -95,6 +95,19 @@ def test_one_process_has_it(tmp_path: Path) -> None:
         assert second.lock()
 
 
+def test_a_directory_of_our_own_goes_with_the_last_entry(tmp_path: Path) -> None:
+    home = tmp_path / "client-home"
+    for kept, passing in ((True, False), (False, True)):
+        with Undo(home, passing=passing) as undo:
+            assert undo.lock()
+            undo.note(block="home")
+        assert home.exists()
+        with Undo(home, passing=passing) as undo:
+            assert undo.lock()
+            undo.done("block")
+        assert home.exists() == kept
+
+
 def test_the_file_is_json_with_the_names_of_the_record(tmp_path: Path) -> None:
     note_all(Undo(tmp_path))
     assert set(json.loads((tmp_path / FILE).read_text())) == {"namespace", *FIELDS}
