@@ -1,4 +1,4 @@
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 from mqvpn.dataplane.engine import Endpoint, Engine
 from mqvpn.dataplane.tun import Tun
@@ -8,11 +8,11 @@ class Mover:
     """Moves packets between a TUN device, the sockets and an engine. epoll: a set of the descriptors of both."""
 
     def __init__(self, engine: Engine, tun: Tun, sockets: Sockets, epoll: int) -> None: ...
-    def watch(self, numbers: Iterable[int]) -> None:
-        """The sockets to receive from, by their numbers."""
+    def watch(self, sockets: Mapping[int, int]) -> None:
+        """The sockets to receive from: their descriptors by their numbers."""
     def run(self, python_due: float) -> float:
-        """Move packets until the engine has events, the clock reaches python_due, it is quiet, or 10 ms have
-        passed; returns the time of CLOCK_BOOTTIME, seconds."""
+        """Move packets until the engine has events, the clock reaches python_due, it is quiet, or its slice of
+        time is over; returns the time of CLOCK_BOOTTIME, seconds."""
     def transmit(self, now: float) -> None:
         """Send what the engine may send now."""
     def receive_one(self, packet: tuple[bytes, int, Endpoint, Endpoint | None], now: float) -> None:

@@ -1,9 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """The inner loop: packets between the TUN device and the UDP sockets, through the engine, without Python between.
 
-A turn serves both directions and the engine's timers once. While packets keep coming the loop waits for them itself
-(epoll, some milliseconds at most); it returns to Python when the engine has something to tell, when one of Python's
-timers is due, when it is quiet, or when its slice of time is used up. This module does I/O and reads the clock, and
+A turn serves the descriptors that have something to read, and the engine's timers, once. While packets keep coming the
+loop waits for them itself (epoll, some milliseconds at most); it returns to Python when the engine has something to
+tell, when one of Python's timers is due, when it is quiet, or when its slice of time is used up. This module does I/O and reads the clock, and
 decides nothing.
 """
 from mqvpn.dataplane.engine cimport Engine
@@ -22,13 +22,16 @@ cdef extern from "<time.h>" nogil:
     int clock_gettime(int clock, timespec* now)
 
 cdef extern from "<sys/epoll.h>" nogil:
+    ctypedef union epoll_data_t:
+        int fd
     cdef struct epoll_event:
-        pass
+        epoll_data_t data
     int epoll_pwait2(int epoll, epoll_event* events, int most, const timespec* timeout, void* signals)
 
 cdef enum:
     READS = 32                      # reads of the TUN device in one turn
     ROUNDS = 32                     # rounds of Engine.transmit() in one turn, each at most 8 x 64 KB
+    EVENTS = SOCKETS + 1            # descriptors that are waited for
 
 cdef double SLICE = 0.030           # seconds before asyncio's other tasks have their turn
 cdef double LINGER = 0.004          # seconds of silence that end the loop: a way through asyncio costs 100 us of CPU
@@ -48,6 +51,9 @@ cdef class Mover:
     cdef Sockets sockets
     cdef int epoll
     cdef int numbers[SOCKETS]       # of the sockets to receive from
+    cdef int fds[SOCKETS]
+    cdef bint readable[SOCKETS]     # by place in `numbers`
+    cdef bint tun_readable
     cdef int count
     cdef PacketBatch batch
     cdef PacketRefs refs
@@ -59,23 +65,26 @@ cdef class Mover:
         self.batch, self.refs = PacketBatch(), PacketRefs()
         self.datagrams, self.bursts = Datagrams(), Bursts()
 
-    def watch(self, numbers):
+    def watch(self, sockets):
         self.count = 0
-        for number in numbers:
-            self.numbers[self.count] = number
+        for number, fd in sockets.items():
+            self.numbers[self.count], self.fds[self.count] = number, fd
             self.count += 1
 
     def run(self, double python_due):
         cdef double start = clock(), now = start
-        cdef bint busy
+        cdef int i
+        self.tun_readable = True            # which descriptor asyncio saw is not known
+        for i in range(self.count):
+            self.readable[i] = True
         while True:
-            busy = self.turn(now)
+            self.turn(now)
             if self.engine.core.arena_used:
                 return now
             now = clock()
             if now >= python_due or now - start > SLICE:
                 return now
-            if not busy and not self.wait(now, python_due):
+            if not self.wait(now, python_due):
                 return clock()
 
     def transmit(self, double now):
@@ -88,33 +97,29 @@ cdef class Mover:
         self.engine.receive_one(*packet, self.refs, now)
         self.tun.write(self.refs)
 
-    cdef bint turn(self, double now) except -1:
-        """Both directions and the engine's timers once; whether there was anything to do."""
-        cdef bint busy = False
+    cdef int turn(self, double now) except -1:
+        """What is readable, and the engine's timers, once."""
         cdef double due
         cdef int i
-        if self.tun.read(self.batch, now, READS):
+        if self.tun_readable and self.tun.read(self.batch, now, READS):
             self.engine.from_tun(self.batch, now)
-            busy = True
         for i in range(self.count):
-            if self.sockets.receive(self.numbers[i], self.datagrams):
+            if self.readable[i] and self.sockets.receive(self.numbers[i], self.datagrams):
                 self.engine.receive(self.datagrams, self.refs, now)
                 self.tun.write(self.refs)
-                busy = True
         due = self.engine.due()
         if due != 0.0 and due <= now:
             self.engine.timeout(self.refs, now)
             self.tun.write(self.refs)
-            busy = True
         self.transmit(now)
-        return busy
+        return 0
 
     cdef bint wait(self, double now, double python_due) except -1:
         """Wait for packets or a timer; False: it is quiet."""
-        cdef epoll_event event
+        cdef epoll_event events[EVENTS]
         cdef timespec timeout
         cdef double due = self.engine.due(), span = LINGER
-        cdef int ready
+        cdef int count, i, k
         if due == 0.0:
             due = FOREVER
         if due - now < span:
@@ -124,5 +129,12 @@ cdef class Mover:
         timeout.tv_sec = 0
         timeout.tv_nsec = <long>(span * 1e9)
         with nogil:
-            ready = epoll_pwait2(self.epoll, &event, 1, &timeout, NULL)
-        return ready > 0 or due <= clock()
+            count = epoll_pwait2(self.epoll, events, EVENTS, &timeout, NULL)
+        self.tun_readable = False
+        for i in range(self.count):
+            self.readable[i] = False
+        for k in range(count):
+            self.tun_readable = self.tun_readable or events[k].data.fd == self.tun.fd
+            for i in range(self.count):
+                self.readable[i] = self.readable[i] or events[k].data.fd == self.fds[i]
+        return count > 0 or due <= clock()

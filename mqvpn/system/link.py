@@ -66,8 +66,8 @@ class TunLink:
     gso_max_size: int | None = None
 
     def describes(self, found: Interface) -> bool:
-        """Whether the interface is so, as far as others change it; it may have more addresses."""
-        return found.up and found.mtu == self.mtu and found.addresses >= set(self.addresses)
+        """Whether nothing of this was taken away; it may have more addresses, and an MTU that somebody chose."""
+        return found.up and found.addresses >= set(self.addresses)
 
 
 def in_worker(method: Callable[P, T]) -> Callable[P, T]:

@@ -27,7 +27,6 @@ DELETIONS = (
     "-6 rule flush protocol 171",
     "addr flush dev mqc0 scope global",
     "link set mqc0 down",
-    "link set mqc0 mtu 1280",
 )
 
 
