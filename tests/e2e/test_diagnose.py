@@ -74,7 +74,7 @@ def test_faults_of_links(net: Net) -> None:
         block_udp(site.server, "dn1")
         site.client.ip("link", "set", "up2", "down")
         site.client.ip("route", "del", "default", "dev", "up3")
-        client.wait_for("they are noticed", lambda: client.active_uplinks() == {"up0"})
+        client.wait_for("they are noticed", lambda: client.active_uplinks() == {"up0"}, 30)  # a keep-alive is due
         status, found = diagnose(client)
         said = problems(found)
         assert status == 1
