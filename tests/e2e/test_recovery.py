@@ -17,6 +17,7 @@ from tests.lab.tunnel import INNER, Tunnel, client_daemon, inner_addresses, serv
 
 pytestmark = pytest.mark.netns
 
+LONG = pytest.mark.long
 SHAPES = (Shape(rate=50, delay=10), Shape(rate=20, delay=25))
 
 
@@ -68,7 +69,7 @@ def test_f5_one_link_that_dies_again_and_again(net: Net) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seconds", [10, 30, 90])
+@pytest.mark.parametrize("seconds", [10, pytest.param(30, marks=LONG), pytest.param(90, marks=LONG)])
 def test_f5_both_links_are_dead_for_a_while(net: Net, seconds: int) -> None:
     """Silence on a link is no event on this machine: what brings the tunnel back is its own trying."""
     site = build_site(net, SHAPES)
@@ -81,7 +82,7 @@ def test_f5_both_links_are_dead_for_a_while(net: Net, seconds: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seconds", [10, 65])
+@pytest.mark.parametrize("seconds", [10, pytest.param(65, marks=LONG)])
 def test_f12_a_process_that_slept_is_back_at_once(net: Net, seconds: int) -> None:
     """65 s are more than either end keeps a silent connection."""
     site = build_site(net, SHAPES)
