@@ -3,8 +3,8 @@
 
 A turn serves the descriptors that have something to read, and the engine's timers, once. While packets keep coming the
 loop waits for them itself (epoll, some milliseconds at most); it returns to Python when the engine has something to
-tell, when one of Python's timers is due, when it is quiet, or when its slice of time is used up. This module does I/O and reads the clock, and
-decides nothing.
+tell, when one of Python's timers is due, when it is quiet, or when its slice of time is used up. This module does I/O
+and reads the clock, and decides nothing.
 """
 from mqvpn.dataplane.engine cimport Engine
 from mqvpn.dataplane.packet cimport PacketBatch, PacketRefs
