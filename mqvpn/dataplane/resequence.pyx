@@ -175,7 +175,7 @@ cdef double patience(const conn_t* conn, const lane_t* lane, double now) noexcep
             rtt = conn.paths[i].sent.srtt
             low = rtt if rtt < low else low
             high = rtt if rtt > high else high
-    high = high - low + WAIT_LEAST
+    high = high - low + WAIT_LEAST if high > 0.0 else WAIT_LEAST
     if high < conn.lag and now - conn.lag_at < LAG_KEPT:
         high = conn.lag
     return high if high < lane.most else lane.most
