@@ -29,7 +29,7 @@ def test_both_paths_work_with_strict_rp_filter(address: str) -> None:
                 t.client.wait_for("both paths are back", lambda: t.client.active_uplinks() == everywhere)  # noqa: B023
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_connection_outlives_its_handshake(net: Net) -> None:
     """For more than a minute nothing but 1-RTT packets: the QUIC library saw its last packet long ago."""
     site = build_site(net, [None, None])

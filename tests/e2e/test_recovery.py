@@ -17,7 +17,6 @@ from tests.lab.tunnel import INNER, Tunnel, client_daemon, inner_addresses, serv
 
 pytestmark = pytest.mark.netns
 
-LONG = pytest.mark.long
 SHAPES = (Shape(rate=50, delay=10), Shape(rate=20, delay=25))
 
 
@@ -54,6 +53,7 @@ def test_a_dead_first_link_delays_the_start_by_less_than_a_second(net: Net) -> N
     assert took[1] - took[0] < 1
 
 
+@pytest.mark.long
 def test_f5_one_link_that_dies_again_and_again(net: Net) -> None:
     """5 s dead, 2 s alive: no gap is longer than a few probe timeouts."""
     site = build_site(net, SHAPES)
@@ -68,8 +68,8 @@ def test_f5_one_link_that_dies_again_and_again(net: Net) -> None:
     assert t.client.log.read_text().count("tunnel up") == 1
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("seconds", [10, pytest.param(30, marks=LONG), pytest.param(90, marks=LONG)])
+@pytest.mark.long
+@pytest.mark.parametrize("seconds", [10, 30, 90])
 def test_f5_both_links_are_dead_for_a_while(net: Net, seconds: int) -> None:
     """Silence on a link is no event on this machine: what brings the tunnel back is its own trying."""
     site = build_site(net, SHAPES)
@@ -81,8 +81,8 @@ def test_f5_both_links_are_dead_for_a_while(net: Net, seconds: int) -> None:
         assert took < (3 if seconds == 10 else 25)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("seconds", [10, pytest.param(65, marks=LONG)])
+@pytest.mark.long
+@pytest.mark.parametrize("seconds", [10, 65])
 def test_f12_a_process_that_slept_is_back_at_once(net: Net, seconds: int) -> None:
     """65 s are more than either end keeps a silent connection."""
     site = build_site(net, SHAPES)
