@@ -27,8 +27,8 @@ def joined(net: Net, shape: Shape) -> tuple[Namespace, Namespace, Emulator]:
 def test_delay(net: Net) -> None:
     a, _, _ = joined(net, Shape(rate=100, delay=15))
     answer = ping(a, B_ADDRESS, count=15)
-    assert min(answer.rtts_ms) >= 30
-    assert answer.median_ms < 36  # a busy machine wakes the relay late
+    assert min(answer.rtts_ms) >= 29.5  # the relay reads the clock once for all that it finds
+    assert answer.median_ms < 32
 
 
 @pytest.mark.netns
@@ -97,8 +97,8 @@ def test_one_direction(net: Net) -> None:
     a, _, emulator = joined(net, Shape())
     emulator.set("wire", **{"ab.delay": 20.0})
     answer = ping(a, B_ADDRESS, count=15)
-    assert min(answer.rtts_ms) >= 20
-    assert answer.median_ms < 26
+    assert min(answer.rtts_ms) >= 19.5
+    assert answer.median_ms < 22
 
 
 def test_stream_result_counts_each_kind_of_harm() -> None:
