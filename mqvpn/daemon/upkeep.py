@@ -22,60 +22,54 @@ class Host(Protocol):
         ...
 
 
-class Upkeep:
+class Watching:
+    """From entering it to leaving it, what `watch` sees deleted is put back by `repairs`."""
+
+    def __init__(self, watch: RouteWatch | TableWatch, repairs: Repairs) -> None:
+        self._watch = watch
+        self._repairs = repairs
+
+    def __enter__(self) -> Self:
+        asyncio.get_running_loop().add_reader(self._watch.fileno(), self._changed)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        asyncio.get_running_loop().remove_reader(self._watch.fileno())
+        self._repairs.close()
+        self._watch.close()
+
+    def _changed(self) -> None:
+        try:
+            if self._watch.lost():
+                self._repairs.look()
+        except OperationFailed as error:
+            log.error("%s", error)
+
+
+class Upkeep(Watching):
     """From entering it to leaving it, what is deleted of the host's addresses, routes and rules comes back."""
 
     def __init__(self, host: Host, interface: str) -> None:
         """interface: the TUN's name. Raises OperationFailed."""
         self._interface = interface
-        self._watch = RouteWatch()
-        self._repairs = Repairs("addresses and routes", host.repair)
-
-    def __enter__(self) -> Self:
-        asyncio.get_running_loop().add_reader(self._watch.fileno(), self._changed)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        asyncio.get_running_loop().remove_reader(self._watch.fileno())
-        self._repairs.close()
-        self._watch.close()
+        self._routes = RouteWatch()
+        super().__init__(self._routes, Repairs("addresses and routes", host.repair))
 
     def _changed(self) -> None:
         try:
-            self._watch.interface = socket.if_nametoindex(self._interface)
+            self._routes.interface = socket.if_nametoindex(self._interface)
         except OSError:
-            self._watch.interface = 0
-        try:
-            if self._watch.lost():
-                self._repairs.look()
-        except OperationFailed as error:
-            log.error("%s", error)
+            self._routes.interface = 0
+        super()._changed()
 
 
-class TableUpkeep:
+class TableUpkeep(Watching):
     """From entering it to leaving it, `apply` is called when somebody deletes from our nftables table `table`."""
 
     def __init__(self, what: str, table: str, apply: Callable[[], None]) -> None:
         """what: for the log. Raises OperationFailed."""
-        self._watch = TableWatch(table)
+        super().__init__(TableWatch(table), Repairs(what, self._repair))
         self._apply = apply
-        self._repairs = Repairs(what, self._repair)
-
-    def __enter__(self) -> Self:
-        asyncio.get_running_loop().add_reader(self._watch.fileno(), self._changed)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        asyncio.get_running_loop().remove_reader(self._watch.fileno())
-        self._repairs.close()
-        self._watch.close()
-
-    def _changed(self) -> None:
-        try:
-            if self._watch.lost():
-                self._repairs.look()
-        except OperationFailed as error:
-            log.error("%s", error)
 
     def _repair(self) -> bool:
         self._apply()
