@@ -18,7 +18,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from tests.lab.net import Namespace
@@ -51,16 +51,16 @@ class Seen:
         return self.protocol == UDP and (own or (self.sport, self.dport) in DHCP)
 
 
-class Capture:
-    """Context manager: watches the namespace's interfaces; afterwards `packets` has each kind that left, once."""
+class Recorder:
+    """Context manager: a program in the namespace that says when it is ready, and at SIGTERM what it saw, in JSON."""
 
-    packets: list[Seen]
+    rows: list[dict[str, Any]]
 
-    def __init__(self, namespace: Namespace, interfaces: Sequence[str]) -> None:
-        self._argv = (sys.executable, "-S", str(Path(__file__)), *interfaces)
+    def __init__(self, namespace: Namespace, *argv: str) -> None:
+        self._argv = (sys.executable, "-S", *argv)
         self._namespace = namespace
 
-    def __enter__(self) -> Capture:
+    def __enter__(self) -> Self:
         pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "text": True}
         self._process = self._namespace.popen(*self._argv, **pipes)
         assert self._process.stdout is not None
@@ -69,7 +69,18 @@ class Capture:
 
     def __exit__(self, *_: object) -> None:
         self._process.terminate()
-        self.packets = [Seen(**row) for row in json.loads(self._process.communicate()[0])]
+        self.rows = json.loads(self._process.communicate()[0])
+
+
+class Capture(Recorder):
+    """Watches the namespace's interfaces; afterwards `packets` has each kind that left, once."""
+
+    def __init__(self, namespace: Namespace, interfaces: Sequence[str]) -> None:
+        super().__init__(namespace, str(Path(__file__)), *interfaces)
+
+    @property
+    def packets(self) -> list[Seen]:
+        return [Seen(**row) for row in self.rows]
 
     def leaks(self, servers: Sequence[tuple[str, int]] = ()) -> list[Seen]:
         """What must not have left; `servers` are the addresses and ports of the tunnel's server."""

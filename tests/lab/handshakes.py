@@ -10,12 +10,11 @@ import contextlib
 import json
 import signal
 import socket
-import subprocess
 import sys
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from tests.lab.capture import ETH_P_ALL, IPV4, IPV6, PACKET_OUTGOING, Stopped, stop
+from tests.lab.capture import ETH_P_ALL, IPV4, IPV6, PACKET_OUTGOING, Recorder, Stopped, stop
 
 if TYPE_CHECKING:
     from tests.lab.net import Namespace
@@ -33,25 +32,15 @@ class Offer:
     mss: int
 
 
-class Handshakes:
-    """Context manager: watches the namespace's interface; afterwards `offers` has every SYN and SYN-ACK, in order."""
-
-    offers: list[Offer]
+class Handshakes(Recorder):
+    """Watches the namespace's interface; afterwards `offers` has every SYN and SYN-ACK, in order."""
 
     def __init__(self, namespace: Namespace, interface: str) -> None:
-        self._argv = (sys.executable, "-S", "-m", "tests.lab.handshakes", interface)
-        self._namespace = namespace
+        super().__init__(namespace, "-m", "tests.lab.handshakes", interface)
 
-    def __enter__(self) -> Handshakes:
-        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "text": True}
-        self._process = self._namespace.popen(*self._argv, **pipes)
-        assert self._process.stdout is not None
-        assert self._process.stdout.readline() == "ready\n"
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.terminate()
-        self.offers = [Offer(**row) for row in json.loads(self._process.communicate()[0])]
+    @property
+    def offers(self) -> list[Offer]:
+        return [Offer(**row) for row in self.rows]
 
 
 def mss_of(tcp: bytes) -> int:
