@@ -9,7 +9,7 @@ from there. A setting that several instances on this machine need is put back by
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from pathlib import Path
 from typing import Self
 
@@ -22,9 +22,12 @@ log = logging.getLogger(__name__)
 PROC_SYS = Path("/proc/sys")
 IPV4_FORWARD = "net/ipv4/ip_forward"
 IPV6_FORWARD = "net/ipv6/conf/all/forwarding"
+ACCEPT_RA = "net/ipv6/conf/*/accept_ra"
+ACCEPT_RA_OF_NEW = "net/ipv6/conf/default/accept_ra"  # what interfaces that appear begin with
 SIDE_EFFECTS = {
     IPV4_FORWARD: ("net/ipv4/conf/*/forwarding", "net/ipv4/conf/all/accept_redirects"),
     IPV6_FORWARD: ("net/ipv6/conf/*/forwarding",),
+    ACCEPT_RA_OF_NEW: (ACCEPT_RA,),  # none, but so the journal knows which interfaces are not new
 }
 
 
@@ -46,15 +49,15 @@ class Sysctls:
         """Make this host a router for these IP versions; may be called again. Raises OperationFailed.
 
         A router ignores router advertisements and forgets the default route it has from one, unless accept_ra
-        is 2: so interfaces other than `tun` that listen to them go on to.
+        is 2: so interfaces other than `tun` that listen to them go on to, and those that appear later will.
         """
         if 4 in versions:
             self._set(IPV4_FORWARD, "1")
         if 6 in versions and self._read(IPV6_FORWARD) != "1":
-            for name in self._find("net/ipv6/conf/*/accept_ra"):
+            for name in sorted(self._find(ACCEPT_RA), key=lambda name: name == ACCEPT_RA_OF_NEW):
                 interface = Path(name).parent
                 listens = self._read(name) == "1" and self._read(f"{interface}/forwarding") == "0"
-                if listens and interface.name not in ("all", "default", "lo", tun):
+                if listens and interface.name not in ("all", "lo", tun):
                     self._set(name, "2")
             self._set(IPV6_FORWARD, "1")
 
@@ -75,6 +78,7 @@ class Sysctls:
     def restore(self) -> None:
         """Put everything back, first what changes other values; what cannot be put back is logged."""
         needed = {name for other in self._undo.others() for name in other.sysctls}
+        self._remember_new(needed)
         ours = [n for n, made in self._changes.items() if n not in needed and self._read(n) == made.after]
         for name in sorted(ours, key=lambda name: name not in SIDE_EFFECTS):
             before = self._changes[name].before
@@ -88,6 +92,14 @@ class Sysctls:
                 log.warning("%s", error)
         self._changes.clear()
         self._undo.done("sysctls")
+
+    def _remember_new(self, needed: Container[str]) -> None:
+        """Interfaces that have appeared since have their accept_ra from us."""
+        made = self._changes.get(ACCEPT_RA_OF_NEW)
+        if made is None or made.before == made.after or ACCEPT_RA_OF_NEW in needed:
+            return
+        for name in self._find(ACCEPT_RA):
+            self._changes.setdefault(name, made)
 
     def _set(self, name: str, value: str) -> None:
         before = {name: self._read(name) for name in (name, *self._affected(name))}

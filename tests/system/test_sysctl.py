@@ -188,6 +188,28 @@ def test_a_default_route_from_router_advertisements_survives(net: Net) -> None:
     assert "proto ra" in default_route(server)
 
 
+@pytest.mark.netns
+def test_an_uplink_that_appears_later_listens_too_and_keeps_nothing_of_it(net: Net, tmp_path: Path) -> None:
+    """Also when who undoes it is not who did it."""
+    server, gateway = net.namespace("server"), net.namespace("gateway")
+    before = snapshot(server.name)
+
+    def appear() -> None:
+        net.veth(server, "eth0", gateway, "eth0")
+        for host in (server, gateway):
+            host.ip("link", "set", "eth0", "up")
+
+    inside(server, lambda: Sysctls(undo=Undo(tmp_path / "server")).forward({6}, "tun0"))
+    appear()
+    wait_for("a link-local address", lambda: has_link_local(server) and has_link_local(gateway))
+    inside(gateway, advertise)
+    wait_for("the default route", lambda: "proto ra" in default_route(server))
+    inside(server, lambda: Sysctls(undo=Undo(tmp_path / "server")).restore())
+    assert value(server, "net.ipv6.conf.eth0.accept_ra") == "1"
+    server.ip("link", "delete", "eth0")
+    assert difference(before, snapshot(server.name)) == []
+
+
 def has_link_local(host: Namespace) -> bool:
     return "fe80:" in host.ip("addr", "show", "eth0")
 
