@@ -1,30 +1,24 @@
 """Says which interfaces changed: link, carrier, addresses, routes (rtnetlink(7)).
 
 It reads no more of a message than the interface it is about; who wants the new state asks link.py. When the
-kernel had to drop messages (ENOBUFS) everything may have changed, and that is what is reported: nothing is
-ever missed.
+kernel had to drop messages everything may have changed, and that is what is reported.
 """
 
-import errno
 import socket
 import struct
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
-from mqvpn.system.errors import refused
+from mqvpn.system.netlinkevents import Subscription, attribute, messages
 from mqvpn.system.routing import PROTOCOL
 
-RTMGRP_LINK = 0x1
-RTMGRP_IPV4_IFADDR, RTMGRP_IPV4_ROUTE = 0x10, 0x40
-RTMGRP_IPV6_IFADDR, RTMGRP_IPV6_ROUTE = 0x100, 0x400
-GROUPS = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_IFADDR | RTMGRP_IPV6_ROUTE
+LINK, IPV4_ADDRESS, IPV4_ROUTE, IPV6_ADDRESS, IPV6_ROUTE = 1, 5, 7, 9, 11  # RTNLGRP_*
 NEWLINK, DELLINK, NEWADDR, DELADDR, NEWROUTE, DELROUTE = 16, 17, 20, 21, 24, 25
 RTA_OIF = 4
-MESSAGE = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port
 INDEX = struct.Struct("=4xi")  # ifi_index, and ifa_index, four bytes into their header
 ROUTE = struct.Struct("=5xB6x")  # rtmsg: rtm_protocol
-ATTRIBUTE = struct.Struct("=HH")  # rtattr: length, type
 TURN = 64  # datagrams read in one turn of the loop
 
 
@@ -43,61 +37,35 @@ class Monitor:
     """A subscription to the kernel's network events: wait until `fileno()` is readable, then `read()`."""
 
     def __init__(self) -> None:
-        self._socket = socket.socket(
-            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
-        )
-        try:
-            self._socket.bind((0, GROUPS))
-        except OSError as error:
-            self._socket.close()
-            raise refused("watch the network interfaces", error.errno or 0) from error
+        """Raises OperationFailed."""
+        groups = (LINK, IPV4_ADDRESS, IPV4_ROUTE, IPV6_ADDRESS, IPV6_ROUTE)
+        self._events = Subscription("watch the network interfaces", socket.NETLINK_ROUTE, groups)
 
     def fileno(self) -> int:
-        return self._socket.fileno()
+        return self._events.fileno()
 
     def close(self) -> None:
-        self._socket.close()
+        self._events.close()
 
     def read(self) -> Changes:
-        """What changed since the last call; never blocks."""
+        """What changed since the last call; never blocks. Raises OperationFailed."""
         found: set[int | None] = set()
-        for _ in range(TURN):
-            try:
-                message, sender = self._socket.recvfrom(1 << 16)
-            except BlockingIOError:
-                break
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    raise refused("watch the network interfaces", error.errno or 0) from error
-                found.add(None)
-                continue
-            if sender[0] == 0:  # the kernel; another process may only imitate it
-                found.update(changed(message))
+        for datagram in islice(self._events.datagrams(), TURN):
+            found.update(changed(datagram) if datagram else {None})
         return Changes(frozenset(index for index in found if index is not None), None in found)
 
 
 def changed(datagram: bytes) -> Iterator[int | None]:
     """The interface indexes that the messages in `datagram` are about; None for a message that names none."""
-    while len(datagram) >= MESSAGE.size:
-        length, kind, *_ = MESSAGE.unpack_from(datagram)
-        if length < MESSAGE.size:
-            return
-        body, datagram = datagram[MESSAGE.size : length], datagram[(length + 3) & ~3 :]
+    for kind, body in messages(datagram):
         if kind in (NEWLINK, DELLINK, NEWADDR, DELADDR) and len(body) >= INDEX.size:
             yield INDEX.unpack_from(body)[0]
         elif kind in (NEWROUTE, DELROUTE) and len(body) >= ROUTE.size:
-            if ROUTE.unpack_from(body)[0] == PROTOCOL:
-                continue  # our own doing
-            yield _route_interface(body[ROUTE.size :])
+            if ROUTE.unpack_from(body)[0] != PROTOCOL:  # else it is our own doing
+                yield _route_interface(body[ROUTE.size :])
 
 
 def _route_interface(attributes: bytes) -> int | None:
     """RTA_OIF; None for routes over several next hops and those without an interface."""
-    while len(attributes) >= ATTRIBUTE.size:
-        length, kind = ATTRIBUTE.unpack_from(attributes)
-        if length < ATTRIBUTE.size:
-            return None
-        if kind == RTA_OIF and length >= 8:
-            return int.from_bytes(attributes[4:8], sys.byteorder, signed=True)
-        attributes = attributes[(length + 3) & ~3 :]
-    return None
+    value = attribute(attributes, RTA_OIF)
+    return int.from_bytes(value, sys.byteorder, signed=True) if len(value) == 4 else None
