@@ -1,4 +1,4 @@
-"""What goes into the tunnel: how Routes, Exclude, Table and FwMark are written, and what cannot be had together."""
+"""What goes into the tunnel: how Routes, Exclude, Advertise, Table, FwMark are written, and what excludes what."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -27,6 +27,15 @@ def read_route(text: str) -> Network | str:
         return word
     if "/" not in text:
         raise ValueError("write default, none, server or prefixes such as 10.0.0.0/8, 2001:db8::/32")
+    return read_prefix(text)
+
+
+def read_advertised(text: str) -> Network | str:
+    """default, or a prefix."""
+    if text.lower() == DEFAULT:
+        return DEFAULT
+    if "/" not in text:
+        raise ValueError("write default or prefixes such as 10.0.0.0/8, 2001:db8::/32")
     return read_prefix(text)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 
 from mqvpn.config.credential import read_path_or_credential
+from mqvpn.config.routes import MAX_PREFIXES, Network, read_advertised
 from mqvpn.config.setting import read_boolean, read_integer, read_network, setting
 from mqvpn.config.tunnel import TunnelSettings
 from mqvpn.config.values import HostPort, User
@@ -39,6 +40,12 @@ class ServerSettings(TunnelSettings):
     subnet6: IPv6Network | None = setting(
         "[Interface] Subnet6", read_network(6, 64, 126), default=None,
         flag="--subnet6", metavar="CIDR", help="clients' IPv6 addresses, /64 to /126",
+    )
+    advertise: tuple[Network | str, ...] = setting(
+        "[Interface] Advertise", read_advertised, default=(), limit=MAX_PREFIXES,
+        flag="--advertise", metavar="default|PREFIX",
+        help="what this server tells its clients that they reach through it, for those with Routes = server: all "
+        "(default) or these prefixes; no firewall, clients may send elsewhere, too; may be repeated",
     )
     cert_file: str = setting(
         "[TLS] Cert", read_path_or_credential, default="server.crt",

@@ -17,6 +17,7 @@ from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip
 from pathlib import Path
 from typing import Any
 
+from mqvpn.config.routes import DEFAULT
 from mqvpn.config.server import ServerSettings
 from mqvpn.config.values import Secret, User
 from mqvpn.connectip.pool import Pool
@@ -52,7 +53,8 @@ from mqvpn.system.notify import Notifier
 from mqvpn.system.sysctl import Sysctls
 from mqvpn.system.undo import JournalUnwritable, Undo
 from mqvpn.tunnel import events
-from mqvpn.tunnel.server import ServerOptions, ServerTunnel
+from mqvpn.tunnel.server import EVERYTHING, ServerOptions, ServerTunnel
+from mqvpn.wire.address import ranges_of
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +70,7 @@ class CertificateUnusable(exit.Unusable):
 
 LIVE = (
     *("log_level", "auth_key", "users", "max_clients", "cert_file", "key_file"),
-    *("scheduler", "cc", "spread", "reinjection", "init_max_path_id"),
+    *("scheduler", "cc", "spread", "reinjection", "init_max_path_id", "advertise"),
 )
 
 
@@ -127,6 +129,7 @@ def load_reset_key(directory: str | None) -> bytes:
 
 def options_of(settings: ServerSettings, netlink: Netlink) -> ServerOptions:
     """What the tunnel is to grant."""
+    prefixes = [prefix for prefix in settings.advertise if not isinstance(prefix, str)]
     return ServerOptions(
         authorize=Keys(settings.auth_key, settings.users).user,
         max_clients=settings.max_clients,
@@ -136,6 +139,7 @@ def options_of(settings: ServerSettings, netlink: Netlink) -> ServerOptions:
         reorder=settings.reorder,
         reinjection=settings.reinjection,
         max_path_id=settings.init_max_path_id or 8,
+        advertise=ranges_of(prefixes) if prefixes and DEFAULT not in settings.advertise else EVERYTHING,
         reset_key=load_reset_key(os.environ.get("STATE_DIRECTORY")),
         towards=partial(towards, netlink),
     )

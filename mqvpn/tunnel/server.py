@@ -9,13 +9,13 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import ip_network
 from typing import Any
 
 from mqvpn.connectip import events as connectip
 from mqvpn.connectip.error import Refused, StreamError
 from mqvpn.connectip.extension import LAST_ADDRESS, REORDER, REPLACED, SPREAD
-from mqvpn.connectip.pool import Lease, Owner, Pool
+from mqvpn.connectip.pool import Owner, Pool
 from mqvpn.connectip.request import Scope, check, compose_refusal, compose_response
 from mqvpn.dataplane.engine import Engine, ReorderRule
 from mqvpn.multipath import cids, mtu, seam
@@ -27,7 +27,7 @@ from mqvpn.tunnel.invariants import VERSION_1, LongHeader, version_negotiation
 from mqvpn.tunnel.retry import Retry
 from mqvpn.tunnel.roster import Client, Roster
 from mqvpn.tunnel.token import Tokens
-from mqvpn.wire.address import AddressRange, RequestedAddress
+from mqvpn.wire.address import AddressRange, RequestedAddress, ranges_of
 from mqvpn.wire.http3 import H3ErrorCode
 
 log = logging.getLogger(__name__)
@@ -39,13 +39,15 @@ RETRY_FROM = 32  # of them, before a client must show that it has the address it
 MAX_REFUSALS = 4  # requests refused on one connection before it is closed
 MIN_INITIAL = 1200  # bytes, RFC 9000, section 14.1
 MIN_CID = 8  # bytes, RFC 9000, section 7.2: of a client's first Destination Connection ID
+EVERYTHING = ranges_of((ip_network("0.0.0.0/0"), ip_network("::/0")))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerOptions:
     """What the server grants. `authorize`: a token's user, "" for the shared key, None: no such key; `reorder`: UDP
-    flows that may use several paths where the client has no `spread`, but the C mqvpn's way; `towards`: bytes of UDP
-    payload that the interface takes by which packets to a client's address leave."""
+    flows that may use several paths where the client has no `spread`, but the C mqvpn's way; `advertise`: what clients
+    hear that they can reach; `towards`: bytes of UDP payload that the interface takes by which packets to a client's
+    address leave."""
 
     authorize: Callable[[bytes], str | None]
     max_clients: int = 64
@@ -55,6 +57,7 @@ class ServerOptions:
     reorder: tuple[ReorderRule, ...] = ()
     reinjection: bool = True
     max_path_id: int | None = 8
+    advertise: tuple[AddressRange, ...] = EVERYTHING
     reset_key: bytes = field(default=b"", repr=False)
     towards: mtu.Towards = mtu.unknown
 
@@ -253,7 +256,8 @@ class ServerTunnel(Tunnel):
         self._half_open.pop(client.connection, None)
         self._load(client)
         entries = lease.entries(_first(requests, 4), _first(requests, 6))
-        routes = client.session.advertise(_everything(lease))
+        versions = [4] if lease.address6 is None else [4, 6]
+        routes = client.session.advertise(item for item in self._options.advertise if item.start.version in versions)
         http.data(stream_id, client.session.assign(entries, answering=requests) + routes)
 
     def _load(self, client: Client) -> None:
@@ -317,14 +321,6 @@ class ServerTunnel(Tunnel):
             del self._half_open[connection]
             connection.close(H3ErrorCode.H3_REQUEST_INCOMPLETE, reason_phrase="no tunnel requested")
             self.touch(connection)
-
-
-def _everything(lease: Lease) -> list[AddressRange]:
-    """The routes that are advertised: all of each IP version the client has an address of."""
-    ranges = [AddressRange(IPv4Address(0), IPv4Address(2**32 - 1))]
-    if lease.address6 is not None:
-        ranges.append(AddressRange(IPv6Address(0), IPv6Address(2**128 - 1)))
-    return ranges
 
 
 def _first(requests: tuple[RequestedAddress, ...], version: int) -> int:

@@ -5,9 +5,9 @@ complete snapshot: the next capsule of its kind replaces it.
 """
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, collapse_addresses
 from itertools import pairwise
 from typing import ClassVar, Self
 
@@ -164,6 +164,16 @@ class RouteAdvertisement:
         if fault := _order_fault(ranges) or _overlap_fault(ranges):
             raise DecodeError(fault)
         return cls(tuple(ranges))
+
+
+def ranges_of(prefixes: Iterable[Network]) -> tuple[AddressRange, ...]:
+    """These prefixes, which may overlap, for every protocol; IPv4 first."""
+    both = list(prefixes)
+    found: list[AddressRange] = []
+    for version in (4, 6):
+        one = [prefix for prefix in both if prefix.version == version]
+        found += [AddressRange(net[0], net[-1]) for net in collapse_addresses(one)]  # type: ignore[type-var]
+    return tuple(found)
 
 
 def _request_fault(addresses: Sequence[RequestedAddress]) -> str | None:

@@ -8,8 +8,10 @@ import pytest
 from mqvpn.config.client import ClientSettings
 from mqvpn.config.errors import ConfigError
 from mqvpn.config.load import load
+from mqvpn.config.server import ServerSettings
 
 ROUTED = "[Server]\nAddress = h\n[Interface]\n"
+SERVING = "[Auth]\nKey = k\n[Interface]\nListen = 0.0.0.0:443\n"
 
 
 def test_routes(tmp_path: Path) -> None:
@@ -19,6 +21,13 @@ def test_routes(tmp_path: Path) -> None:
     assert loaded.routes == (IPv4Network("10.0.0.0/8"), IPv6Network("2001:db8::/32"), "server")
     assert loaded.exclude == (IPv4Network("10.1.0.0/16"),)
     assert (loaded.ipv6, loaded.fwmark, loaded.table, loaded.metric) == ("block", 127, 77, 50)
+    assert loaded.warnings == ()
+
+
+def test_what_a_server_advertises(tmp_path: Path) -> None:
+    loaded = load(written(tmp_path, SERVING + "Advertise = Default, 10.1.2.3/8\nAdvertise = 2001:DB8::/32\n"))
+    assert isinstance(loaded, ServerSettings)
+    assert loaded.advertise == ("default", IPv4Network("10.0.0.0/8"), IPv6Network("2001:db8::/32"))
     assert loaded.warnings == ()
 
 
@@ -61,6 +70,10 @@ def test_a_kill_switch_with_a_list_of_routes_blocks_all_else_which_a_warning_say
             ROUTED + "KillSwitch = yes\nIPv6 = allow",
             "c: [Interface] IPv6: KillSwitch blocks IPv6 too; remove IPv6 = allow, or KillSwitch",
         ),
+        (
+            SERVING + "Advertise = none",
+            "c:5: [Interface] Advertise: write default or prefixes such as 10.0.0.0/8, 2001:db8::/32",
+        ),
         (ROUTED + "Table = 254", "c:4: [Interface] Table: 254 is the kernel's own; write another number"),
         (ROUTED + "FwMark = 0x", "c:4: [Interface] FwMark: write a number from 1 to 4294967295"),
     ],
@@ -73,5 +86,6 @@ def test_what_is_refused(tmp_path: Path, text: str, message: str) -> None:
 
 def written(tmp_path: Path, text: str) -> Path:
     file = tmp_path / "c"
+    file.touch(mode=0o600)
     file.write_text(text)
     return file

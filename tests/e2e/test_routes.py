@@ -102,6 +102,25 @@ def test_a_kill_switch_with_a_list_of_routes_refuses_the_rest(net: Net) -> None:
     assert capture.leaks([SERVER]) == []
 
 
+def test_a_server_that_advertises_some_prefixes(net: Net) -> None:
+    """And, after its reload, others to those who connect from then on."""
+    site = build_site(net, [None])
+    some: Sections = {"Interface": {"Advertise": [SUBNET, SUBNET6, f"{OTHER}/32"]}}
+    config = net.directory / "server.conf"
+    with server_daemon(site, some) as server:
+        with client_up(site, interface(Routes="server")):
+            wait_for("the routes", lambda: [way(site.client, a) for a in (INNER, OTHER)] == ["mqc0", "mqc0"])
+            assert [way(site.client, a) for a in (FAR, FAR_6, OTHER_6)] == ["up0", "up0", "up0"]
+            assert ping(site.client, INNER, count=1).received == 1
+            assert ping(site.client, OTHER, count=1).received == 1
+        config.write_text(config.read_text().replace(f"{OTHER}/32", f"{OTHER_6}/128"))
+        server.process.send_signal(signal.SIGHUP)
+        server.wait_for("the reload", lambda: "configuration reloaded" in server.log.read_text())
+        with client_up(site, interface(Routes="server")):
+            wait_for("the routes", lambda: [way(site.client, a) for a in (INNER, OTHER_6)] == ["mqc0", "mqc0"])
+            assert way(site.client, OTHER) == "up0"
+
+
 @pytest.mark.parametrize(("mode", "leaves"), [("auto", False), ("allow", True)])
 def test_ipv6_of_a_tunnel_that_carries_none(net: Net, mode: str, leaves: bool) -> None:
     site = build_site(net, [None])

@@ -1,6 +1,6 @@
 """The lists of RFC 9484, section 4.7, and each of their validity rules."""
 
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 import pytest
 from hypothesis import given
@@ -13,6 +13,7 @@ from mqvpn.wire.address import (
     AssignedAddress,
     RequestedAddress,
     RouteAdvertisement,
+    ranges_of,
 )
 from mqvpn.wire.buffer import DecodeError, Reader, Writer
 from mqvpn.wire.capsule import Capsule
@@ -61,6 +62,15 @@ def test_assign_has_the_layout_of_figure_8() -> None:
 
 def test_routes_have_the_layout_of_figure_12() -> None:
     assert written(RouteAdvertisement((span("0.0.0.0", "255.255.255.255"),))).hex() == "0400000000ffffffff00"
+
+
+def test_prefixes_become_ranges_in_order_and_without_overlap() -> None:
+    texts = ("2001:db8::/32", "10.128.0.0/9", "10.0.0.0/9", "10.1.0.0/16", "192.0.2.1/32")
+    ranges = ranges_of(map(ip_network, texts))
+    v6 = span("2001:db8::", "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff")
+    assert ranges == (span("10.0.0.0", "10.255.255.255"), span("192.0.2.1", "192.0.2.1"), v6)
+    assert RouteAdvertisement(ranges).ranges == ranges
+    assert ranges_of(()) == ()
 
 
 @pytest.mark.parametrize("version", [0, 5, 7, 255])
