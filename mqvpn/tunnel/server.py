@@ -34,8 +34,8 @@ log = logging.getLogger(__name__)
 
 SETUP_TIMEOUT = 10.0  # seconds from a connection's first packet to its addresses
 MAX_HALF_OPEN = 256  # connections without addresses
-MAX_HALF_OPEN_FROM_ONE = 32  # of them, from one address
 RETRY_FROM = 32  # of them, before a client must show that it has the address it claims
+MAX_HALF_OPEN_FROM_ONE = 128  # of them, from one address, and so one that is there: many may be behind one NAT
 MAX_REFUSALS = 4  # requests refused on one connection before it is closed
 MIN_INITIAL = 1200  # bytes, RFC 9000, section 14.1
 MIN_CID = 8  # bytes, RFC 9000, section 7.2: of a client's first Destination Connection ID

@@ -27,6 +27,7 @@ from mqvpn.tunnel.server import ServerOptions, ServerTunnel
 from tests.fakes import certificate as fakes
 
 DELAY = 0.01  # seconds one way
+PORTS = 100  # of a client that shares its address
 SERVER = ("192.0.2.1", 4433)
 KEY = b"the shared key"
 Endpoint = tuple[str, int]
@@ -78,10 +79,12 @@ class Network:
         self.server = End(engine, ServerTunnel(engine, options, self.pool, configuration), SERVER)
         self.ends.append(self.server)
 
-    def client(self, links: int = 1, *, trusts: bool = True, pins: tuple[str, ...] = (), **changes: Any) -> End:
+    def client(
+        self, links: int = 1, *, trusts: bool = True, pins: tuple[str, ...] = (), nat: str = "", **changes: Any
+    ) -> End:
         """Add a client with so many interfaces: eth0, eth1 ...; it starts when start() is called.
 
-        trusts: it takes the server's certificate for its CA.
+        trusts: it takes the server's certificate for its CA. nat: its address, if it shares one with others.
         """
         engine = Engine(is_server=False)
         options = ClientOptions(**{"host": "vpn.example", "port": 4433, "key": KEY, **changes})
@@ -93,7 +96,8 @@ class Network:
             pins=pins,
         )
         tunnel = ClientTunnel(engine, options, configuration)
-        end = End(engine, tunnel, (f"198.51.100.{len(self.ends)}", 5000))
+        address = (nat, 5000 + PORTS * len(self.ends)) if nat else (f"198.51.100.{len(self.ends)}", 5000)
+        end = End(engine, tunnel, address)
         for number in range(links):
             tunnel.handle_link(f"eth{number}", (Uplink(f"eth{number}", number, SERVER),), self.now)
         self.ends.append(end)
@@ -174,8 +178,8 @@ class Network:
         if sender in self.dead or remote in self.dead:
             return
         for target in self.ends:
-            if target.address[0] == remote[0]:
-                number = remote[1] - target.address[1]
+            number = remote[1] - target.address[1]
+            if target.address[0] == remote[0] and 0 <= number < PORTS:
                 arrival = (self.now + DELAY, next(self._serial), target, number, sender, remote, data)
                 heapq.heappush(self._flying, arrival)
 

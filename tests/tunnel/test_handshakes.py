@@ -9,6 +9,8 @@ from tests.tunnel.pair import Network, is_up
 from tests.wire.packets import ipv4
 
 MANY = 3 * HANDSHAKES_AT_ONCE
+CROWD = 100
+SOON = 0.15  # seconds; a client's first retransmission comes later
 
 
 def test_the_rest_of_many_waits_until_packets_were_moved(tmp_path: Path) -> None:
@@ -25,6 +27,14 @@ def test_the_rest_of_many_waits_until_packets_were_moved(tmp_path: Path) -> None
     server.handle_timeout(network.now)
     assert server.half_open == 2 * HANDSHAKES_AT_ONCE
     assert network.run_until(lambda: all(map(is_up, clients)))
+
+
+def test_a_crowd_behind_one_nat_need_not_ask_twice(tmp_path: Path) -> None:
+    """All of them have shown that they are there, and none has to wait for its own retransmission."""
+    network = Network(tmp_path, max_clients=CROWD)
+    clients = [network.client(nat="198.51.100.200") for _ in range(CROWD)]
+    network.start(*clients)
+    assert network.run_until(lambda: all(map(is_up, clients)), SOON)
 
 
 def test_an_established_client_is_served_meanwhile(tmp_path: Path) -> None:
