@@ -60,9 +60,12 @@ def changed(datagram: bytes) -> Iterator[int | None]:
     for kind, body in messages(datagram):
         if kind in (NEWLINK, DELLINK, NEWADDR, DELADDR) and len(body) >= INDEX.size:
             yield INDEX.unpack_from(body)[0]
-        elif kind in (NEWROUTE, DELROUTE) and len(body) >= ROUTE.size:
-            if ROUTE.unpack_from(body)[0] != PROTOCOL:  # else it is our own doing
-                yield _route_interface(body[ROUTE.size :])
+        elif kind in (NEWROUTE, DELROUTE) and len(body) >= ROUTE.size and not _is_our_own(body):
+            yield _route_interface(body[ROUTE.size :])
+
+
+def _is_our_own(route: bytes) -> bool:
+    return bool(ROUTE.unpack_from(route)[0] == PROTOCOL)
 
 
 def _route_interface(attributes: bytes) -> int | None:
