@@ -62,7 +62,7 @@ def names(der: bytes) -> list[str]:
         extension = _read(der).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
         return []
-    except ValueError as error:
+    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
         raise DecodeError(f"the certificate's extensions: {error}") from None
     found = [*extension.get_values_for_type(x509.DNSName)]
     found += map(str, extension.get_values_for_type(x509.IPAddress))
@@ -79,7 +79,7 @@ def read_pem(text: bytes) -> bytes:
     """The DER of the first certificate in a PEM file, a server's own. Raises DecodeError."""
     try:
         return x509.load_pem_x509_certificate(text).public_bytes(serialization.Encoding.DER)
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):
         raise DecodeError("it holds no certificate in PEM form") from None
 
 
@@ -87,7 +87,7 @@ def read_chain(text: bytes) -> bytes:
     """Every certificate of a PEM file, written as aioquic reads them: nothing between. Raises DecodeError."""
     try:
         found = x509.load_pem_x509_certificates(text)
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):
         raise DecodeError("it holds no certificate in PEM form") from None
     return b"".join(certificate.public_bytes(serialization.Encoding.PEM) for certificate in found)
 
@@ -116,7 +116,7 @@ def make_self_signed(names: Sequence[str], now: datetime, *, days: int) -> tuple
 def _read(der: bytes) -> x509.Certificate:
     try:
         return x509.load_der_x509_certificate(der)
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         raise DecodeError(f"not a certificate: {error}") from None
 
 
