@@ -9,7 +9,7 @@ import os
 from contextlib import AsyncExitStack, closing
 
 from mqvpn.config.client import ClientSettings
-from mqvpn.daemon import exit, watchdog
+from mqvpn.daemon import exit, loop, watchdog
 from mqvpn.daemon.attempts import Client
 from mqvpn.daemon.ca import CAUnusable
 from mqvpn.daemon.control import Control
@@ -46,7 +46,7 @@ def run(settings: ClientSettings, load: Load | None = None) -> int:
     """Run the client until a signal or a failure ends it; returns the exit status. `load` reads the settings again."""
     start_logging(settings.log_level, settings.name)
     try:
-        return asyncio.run(_serve(settings, load or (lambda: settings)))
+        return loop.run(_serve(settings, load or (lambda: settings)))
     except (CAUnusable, InUse) as error:
         return exit.failing(exit.CONFIG, error)
     except JournalUnwritable as error:

@@ -1,7 +1,8 @@
 """Joins the compiled inner loop (dataplane.mover) to asyncio and to the tunnel.
 
-asyncio waits for one epoll set of all packet descriptors, and for one timer. At each wake-up the mover moves packets
-until it is quiet or the engine has something to tell; then the tunnel hears of it. Nothing here looks at a packet.
+asyncio waits for one epoll set of all packet descriptors, for the engine's timer and for the tunnel's. At each wake-up
+the mover moves packets until it is quiet, the engine has something to tell or asyncio something to do (loop.py); then
+the tunnel hears of it. Nothing here looks at a packet.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+from mqvpn.daemon.loop import PacketLoop
 from mqvpn.daemon.timerfd import Timer, clock
 from mqvpn.dataplane.crypto import library
 from mqvpn.dataplane.engine import OVERHEAD, Engine
@@ -27,6 +29,7 @@ log = logging.getLogger(__name__)
 ANY = ("::", 0)
 WITH = {True: "with", False: "without"}
 FOREVER = float("inf")
+SLICE = 0.030  # seconds that packets may be moved for before the other tasks of an ordinary loop have their turn
 GAP = 3.0  # seconds that a timer fires too late, by which it is known that the machine or the process has slept
 
 
@@ -79,13 +82,14 @@ class Pump:
         self._on_event = on_event
         self._on_failure = on_failure
         self._bursts = Bursts()
-        self._timer = Timer()
+        self._timer, self._engine_timer = Timer(), Timer()
         self.on_gap: Callable[[float], None] = lambda slept: None
         self._loop = asyncio.get_running_loop()
         self._fds: dict[int, int] = {}
         self._failed = False
         self._epoll = select.epoll()
-        self._mover = Mover(engine, tun, self.sockets, self._epoll.fileno())
+        self._selector = self._loop.selector if isinstance(self._loop, PacketLoop) else None
+        self._mover = self._new_mover()
         self._tunnel_due = FOREVER
         self._on_beat: Callable[[], None] = lambda: None
         self._beat_interval = self._beat_due = FOREVER
@@ -97,25 +101,38 @@ class Pump:
 
     def start(self) -> None:
         self._epoll.register(self._tun_fd, select.EPOLLIN)
-        self._loop.add_reader(self._epoll.fileno(), self._wake_up)
+        if self._selector is not None:
+            self._epoll.register(self._selector.fileno(), select.EPOLLIN)
+        for opened in (self._epoll, self._engine_timer):
+            if self._selector is None:
+                self._loop.add_reader(opened.fileno(), self._wake_up)
+            else:
+                self._selector.watch(opened.fileno(), self._wake_up)
         self._loop.add_reader(self._timer.fileno(), self._wake_up)
 
     def replace_tun(self, tun: Tun, tun_fd: int) -> None:
         """Go on with this device; the one before is not used any more, and may be closed then."""
         self._epoll.unregister(self._tun_fd)
         self.tun, self._tun_fd = tun, tun_fd
-        self._mover = Mover(self._engine, tun, self.sockets, self._epoll.fileno())
-        self._mover.watch(self._fds)
+        self._mover = self._new_mover()
         self._epoll.register(tun_fd, select.EPOLLIN)
+
+    def _new_mover(self) -> Mover:
+        others = -1 if self._selector is None else self._selector.fileno()
+        mover = Mover(self._engine, self.tun, self.sockets, self._epoll.fileno(), others)
+        mover.watch(self._fds)
+        return mover
 
     def close(self) -> None:
         """Stop watching; descriptors given to us stay open."""
         for number in list(self._fds):
             self.remove_socket(number)
-        self._loop.remove_reader(self._epoll.fileno())
+        unwatch = self._loop.remove_reader if self._selector is None else self._selector.unwatch
+        unwatch(self._epoll.fileno())
+        unwatch(self._engine_timer.fileno())
         self._loop.remove_reader(self._timer.fileno())
-        self._epoll.close()
-        self._timer.close()
+        for opened in (self._epoll, self._timer, self._engine_timer):
+            opened.close()
 
     def add_socket(self, number: int, udp: socket.socket) -> None:
         leave = without()
@@ -140,10 +157,13 @@ class Pump:
 
     def _wake_up(self) -> None:
         try:
-            now = self._mover.run(self._tunnel_due)
+            now = clock()
+            slept = max(self._timer.late(now), self._engine_timer.late(now))
+            self._engine_timer.due(now)
+            now = self._mover.run(self._free_until(now))
             if self.tun.failed:
                 self._device_gone()
-            slept = self._timer.late(now)
+            slept = max(slept, self._timer.late(now), self._mover.overslept)
             self._timer.due(now)
             if slept > GAP:
                 self.on_gap(slept)
@@ -161,6 +181,11 @@ class Pump:
             if not self._failed:
                 self._failed = True
                 self._on_failure(error)
+
+    def _free_until(self, now: float) -> float:
+        """When the tunnel, or another task of asyncio's, has something to do."""
+        other = now + SLICE if self._selector is None else self._selector.free_until
+        return min(self._tunnel_due, self._beat_due, other)
 
     def _device_gone(self) -> None:
         if self.on_gone is None:
@@ -189,9 +214,10 @@ class Pump:
             self.sockets.send(self._bursts)
 
     def _arm(self) -> None:
-        """Set the timer for what comes first, the engine's or the tunnel's."""
+        """Set both timers for what comes next: the engine's, which the mover sees to itself while it runs, and the
+        one that brings it back."""
         other = None if self.tunnel is None else self.tunnel.next_timeout()
         self._tunnel_due = FOREVER if other is None else other
-        engine = self._engine.next_timeout()
-        at = min(self._tunnel_due, FOREVER if engine is None else engine, self._beat_due)
-        self._timer.arm(None if at == FOREVER else at)
+        python_due = min(self._tunnel_due, self._beat_due)
+        self._timer.arm(None if python_due == FOREVER else python_due)
+        self._engine_timer.arm(self._engine.next_timeout())

@@ -21,7 +21,7 @@ from mqvpn.config.routes import DEFAULT
 from mqvpn.config.server import ServerSettings
 from mqvpn.config.values import Secret, User
 from mqvpn.connectip.pool import Pool
-from mqvpn.daemon import cleanup, exit, watchdog
+from mqvpn.daemon import cleanup, exit, loop, watchdog
 from mqvpn.daemon.control import Control
 from mqvpn.daemon.controlsocket import control_listener, control_port
 from mqvpn.daemon.device import Device
@@ -79,7 +79,7 @@ def run(settings: ServerSettings, load: Load | None = None) -> int:
     start_logging(settings.log_level, settings.name)
     try:
         configuration = load_certificate(settings.cert_file, settings.key_file)
-        return asyncio.run(_serve(settings, configuration, load or (lambda: settings)))
+        return loop.run(_serve(settings, configuration, load or (lambda: settings)))
     except (CertificateUnusable, ListenDiffers, InUse) as error:
         return exit.failing(exit.CONFIG, error)
     except JournalUnwritable as error:

@@ -2,9 +2,9 @@
 """The inner loop: packets between the TUN device and the UDP sockets, through the engine, without Python between.
 
 A turn serves the descriptors that have something to read, and the engine's timers, once. While packets keep coming the
-loop waits for them itself (epoll, some milliseconds at most); it returns to Python when the engine has something to
-tell, when one of Python's timers is due, when it is quiet, or when its slice of time is used up. This module does I/O
-and reads the clock, and decides nothing.
+loop waits for them itself (epoll); it returns to Python when the engine has something to tell, when Python has
+something to do (a descriptor of its own is readable, or the time it gave has come), or when it is quiet. This module
+does I/O and reads the clock, and decides nothing.
 """
 from mqvpn.dataplane.engine cimport Engine
 from mqvpn.dataplane.packet cimport PacketBatch, PacketRefs
@@ -31,10 +31,9 @@ cdef extern from "<sys/epoll.h>" nogil:
 cdef enum:
     READS = 32                      # reads of the TUN device in one turn
     ROUNDS = 32                     # rounds of Engine.transmit() in one turn, each at most 8 x 64 KB
-    EVENTS = SOCKETS + 1            # descriptors that are waited for
+    EVENTS = SOCKETS + 2            # descriptors that are waited for
 
-cdef double SLICE = 0.030           # seconds before asyncio's other tasks have their turn
-cdef double LINGER = 0.004          # seconds of silence that end the loop: a way through asyncio costs 100 us of CPU
+cdef double LINGER = 0.050          # seconds of silence that end the loop: a way through asyncio costs 100 us of CPU
 cdef double FOREVER = 1e30
 
 
@@ -50,6 +49,8 @@ cdef class Mover:
     cdef Tun tun
     cdef Sockets sockets
     cdef int epoll
+    cdef int others                 # a descriptor, readable when Python has something to do; or -1
+    cdef readonly double overslept  # seconds, the longest that a wait of the last run() took too long
     cdef int numbers[SOCKETS]       # of the sockets to receive from
     cdef int fds[SOCKETS]
     cdef bint readable[SOCKETS]     # by place in `numbers`
@@ -60,8 +61,8 @@ cdef class Mover:
     cdef Datagrams datagrams
     cdef Bursts bursts
 
-    def __init__(self, Engine engine, Tun tun, Sockets sockets, int epoll):
-        self.engine, self.tun, self.sockets, self.epoll = engine, tun, sockets, epoll
+    def __init__(self, Engine engine, Tun tun, Sockets sockets, int epoll, int others=-1):
+        self.engine, self.tun, self.sockets, self.epoll, self.others = engine, tun, sockets, epoll, others
         self.batch, self.refs = PacketBatch(), PacketRefs()
         self.datagrams, self.bursts = Datagrams(), Bursts()
 
@@ -72,22 +73,21 @@ cdef class Mover:
             self.count += 1
 
     def run(self, double python_due):
-        cdef double start = clock(), now = start
+        cdef double now = clock()
         cdef int i
+        self.overslept = 0.0
         self.tun_readable = True            # which descriptor asyncio saw is not known
         for i in range(self.count):
             self.readable[i] = True
         while True:
             self.turn(now)
-            if self.engine.core.arena_used:
+            if self.engine.core.arena_used or self.tun.failed:
                 return now
             now = clock()
-            if now >= python_due or now - start > SLICE:
+            if now >= python_due or not self.wait(&now, python_due):
                 return now
-            if not self.wait(now, python_due):
-                return clock()
 
-    def transmit(self, double now):
+    cpdef transmit(self, double now):
         cdef int rounds = 0
         while rounds < ROUNDS and self.engine.transmit(self.bursts, now):
             self.sockets.send(self.bursts)
@@ -98,15 +98,19 @@ cdef class Mover:
         self.tun.write(self.refs)
 
     cdef int turn(self, double now) except -1:
-        """What is readable, and the engine's timers, once."""
+        """What is readable, and the engine's timers, once.
+
+        The kernel answers many a packet before its write() returns (acknowledgements, echoes): the device is read
+        after the sockets, so that an answer leaves in the same turn, with our own acknowledgements.
+        """
         cdef double due
         cdef int i
-        if self.tun_readable and self.tun.read(self.batch, now, READS):
-            self.engine.from_tun(self.batch, now)
         for i in range(self.count):
             if self.readable[i] and self.sockets.receive(self.numbers[i], self.datagrams):
                 self.engine.receive(self.datagrams, self.refs, now)
-                self.tun.write(self.refs)
+                self.tun_readable |= self.tun.write(self.refs) > 0
+        if self.tun_readable and self.tun.read(self.batch, now, READS):
+            self.engine.from_tun(self.batch, now)
         due = self.engine.due()
         if due != 0.0 and due <= now:
             self.engine.timeout(self.refs, now)
@@ -114,27 +118,32 @@ cdef class Mover:
         self.transmit(now)
         return 0
 
-    cdef bint wait(self, double now, double python_due) except -1:
-        """Wait for packets or a timer; False: it is quiet."""
+    cdef bint wait(self, double* now, double python_due) except -1:
+        """Wait for packets or a timer, and set the time; False: it is quiet, or Python is asked for."""
         cdef epoll_event events[EVENTS]
         cdef timespec timeout
-        cdef double due = self.engine.due(), span = LINGER
+        cdef double due = self.engine.due(), before = now[0], span = LINGER
+        cdef bint asked = False
         cdef int count, i, k
         if due == 0.0:
             due = FOREVER
-        if due - now < span:
-            span = due - now if due > now else 0.0
-        if python_due - now < span:
-            span = python_due - now
+        if due - before < span:
+            span = due - before if due > before else 0.0
+        if python_due - before < span:
+            span = python_due - before
         timeout.tv_sec = 0
         timeout.tv_nsec = <long>(span * 1e9)
         with nogil:
             count = epoll_pwait2(self.epoll, events, EVENTS, &timeout, NULL)
+        now[0] = clock()
+        if now[0] - before - span > self.overslept:
+            self.overslept = now[0] - before - span
         self.tun_readable = False
         for i in range(self.count):
             self.readable[i] = False
         for k in range(count):
+            asked = asked or events[k].data.fd == self.others
             self.tun_readable = self.tun_readable or events[k].data.fd == self.tun.fd
             for i in range(self.count):
                 self.readable[i] = self.readable[i] or events[k].data.fd == self.fds[i]
-        return count > 0 or due <= clock()
+        return not asked and (count > 0 or due <= now[0])

@@ -36,3 +36,5 @@ cdef class PacketRefs:
     cdef int count
     cdef int capacity
     cdef list kept              # bytes objects appended from Python stay alive here
+
+    cpdef void clear(self) noexcept

@@ -168,10 +168,11 @@ cdef class PacketRefs:
     def __len__(self) -> int:
         return self.count
 
-    def clear(self) -> None:
+    cpdef void clear(self) noexcept:
         """Forget all packets."""
         self.count = 0
-        self.kept.clear()
+        if self.kept:
+            self.kept.clear()
 
     def append(self, bytes packet not None) -> None:
         """Add a packet, which stays alive until clear(). ValueError: full."""

@@ -5,11 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import threading
+from collections.abc import Callable
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from mqvpn.connectip.pool import Pool
+from mqvpn.daemon import loop
 from mqvpn.daemon.pump import DeviceGone, Pump
 from mqvpn.daemon.timerfd import clock
 from mqvpn.dataplane.engine import Engine
@@ -52,7 +57,8 @@ class End:
         return any(isinstance(event, events.TunnelUp) for event in self.events)
 
 
-def test_a_tunnel_over_loopback(tmp_path: Path) -> None:
+@pytest.mark.parametrize("run_in", [loop.run, asyncio.run], ids=["own loop", "any loop"])
+def test_a_tunnel_over_loopback(run_in: Callable[[Any], None], tmp_path: Path) -> None:
     cert_file, key_file = write_certificate(tmp_path)
 
     async def run() -> None:
@@ -88,7 +94,7 @@ def test_a_tunnel_over_loopback(tmp_path: Path) -> None:
         server.close()
         client.close()
 
-    asyncio.run(run())
+    run_in(run())
 
 
 def test_a_failure_is_told_once() -> None:
@@ -106,7 +112,7 @@ def test_a_failure_is_told_once() -> None:
         assert [type(failure) for failure in end.failures] == [ZeroDivisionError]
         end.close()
 
-    asyncio.run(run())
+    loop.run(run())
 
 
 def test_the_device_goes() -> None:
@@ -127,7 +133,50 @@ def test_the_device_goes() -> None:
         assert os.strerror(77) in str(end.failures[0])
         end.close()
 
-    asyncio.run(run())
+    loop.run(run())
+
+
+def test_asyncio_has_its_turn_while_packets_keep_coming() -> None:
+    """At once, as a rule; and the packets pass without a turn of asyncio's loop for each."""
+
+    async def run() -> None:
+        end = End(is_server=False)
+        running = asyncio.get_running_loop()
+        assert isinstance(running, loop.PacketLoop)
+        turns, flows = 0, threading.Event()
+        select = running.selector.select
+
+        def counted(timeout: float | None = None) -> list[Any]:
+            nonlocal turns
+            turns += 1
+            return select(timeout)
+
+        def flow() -> int:
+            """Packets for nowhere, into the TUN device's far side."""
+            sent = 0
+            while not flows.is_set():
+                end.machine.send(ipv4(source="10.0.0.2", destination="10.0.0.1"))
+                sent += 1
+            return sent
+
+        flowing = asyncio.create_task(asyncio.to_thread(flow))
+        await asyncio.sleep(0.1)
+        running.selector.select = counted  # type: ignore[method-assign]
+        late = []
+        for _ in range(20):
+            asked = clock()
+            await asyncio.sleep(0.01)
+            late.append(clock() - asked - 0.01)
+            asked = clock()
+            await asyncio.to_thread(lambda: None)
+            late.append(clock() - asked)
+        flows.set()
+        sent = await flowing
+        assert sorted(late)[len(late) // 2] < 0.01
+        assert sent > 20 * turns
+        end.close()
+
+    loop.run(run())
 
 
 def test_the_heart_beats_while_an_idle_loop_turns() -> None:
@@ -140,7 +189,7 @@ def test_the_heart_beats_while_an_idle_loop_turns() -> None:
         assert beats[3] - begin >= 3 * 0.05
         end.close()
 
-    asyncio.run(run())
+    loop.run(run())
 
 
 def test_the_heart_stands_still_when_the_loop_has_failed() -> None:
@@ -154,4 +203,4 @@ def test_the_heart_stands_still_when_the_loop_has_failed() -> None:
         await eventually(lambda: len(end.failures) == 1)
         end.close()
 
-    asyncio.run(run())
+    loop.run(run())
