@@ -39,8 +39,8 @@ class ClientSettings(TunnelSettings):
     server_addr: HostPort = setting(
         "[Server] Address", HostPort.read, limit=8,
         flag="--server", metavar="HOST:PORT",
-        help="the server; the port is 443 if left out. May be repeated: the first is preferred, the next asked when it "
-        "fails",
+        help="the server; the port is 443 if left out. May be repeated: the first is preferred, the next asked beside "
+        "it when it has not answered for 1.5 s",
     )
     tls_server_name: str = setting(
         "[Server] ServerName", host_name, default="",

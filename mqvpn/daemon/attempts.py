@@ -20,6 +20,7 @@ from mqvpn.daemon.dns import Dns
 from mqvpn.daemon.eventlog import event as event_of
 from mqvpn.daemon.host import Host
 from mqvpn.daemon.identity import Identity
+from mqvpn.daemon.names import Names
 from mqvpn.daemon.passed import Passed
 from mqvpn.daemon.pump import Pump, packets_of
 from mqvpn.daemon.resolve import Unresolved, resolve
@@ -80,8 +81,9 @@ class Client:
         self._links_changed = asyncio.Event()
         self._mtu = 0
         self._was_up = False
-        self._known: dict[HostPort, list[tuple[str, int]]] = {}  # the addresses of servers as last found
         self.servers = Servers(settings.servers)
+        self._candidates: tuple[HostPort, ...] = ()  # those of them that the attempt asks
+        self._names = Names(self._find, self._found_later)
         self._told = False  # that redundant is not what we get
         self._tokens: dict[tuple[str, int], bytes] = {}
         self.pump = Pump(self._engine, packets_of(device), device.fd, self._handle_event, self._failed)
@@ -149,29 +151,41 @@ class Client:
         """After an attempt that came to nothing: whether there is a server that may do better."""
         if not self.uplinks.offers and self.uplinks.servers:
             return False  # it is our links that are to blame
-        before = self.servers.current
-        another = self.servers.failed(closed.reason, clock())
-        if self.servers.current != before:
-            log.warning("%s: %s; the next server is %s", before, closed.reason, self.servers.current)
+        now, another = clock(), False
+        if self._tunnel is not None and self._tunnel.chosen is not None:
+            asked = self._candidates[self._tunnel.chosen]
+            another = self.servers.failed(asked, closed.reason, now, answered=True)
+            if another:
+                log.warning("%s: %s; the next server is %s", asked, closed.reason, self.servers.current)
+        else:
+            for server in self._candidates:
+                another = self.servers.failed(server, self._why_not(server) or closed.reason, now)
         return another
 
+    def _why_not(self, server: HostPort) -> str:
+        """Why a server that the attempt asked did not answer, if it is known."""
+        failures = self._tunnel.failures if self._tunnel is not None else {}
+        failure = failures.get(self._candidates.index(server))
+        return failure.reason if failure is not None else self._names.unresolved.get(server, "")
+
     async def _attempt(self) -> events.Closed | None:
-        """One tunnel, from the name to its end; None if it is to stop."""
+        """One tunnel, from the names of its servers to its end; None if it is to stop."""
+        self._tunnel = None
+        self._candidates = self.servers.candidates(clock())
         try:
-            await self._stop.interrupts(self._resolve())
+            await self._stop.interrupts(self._names.look_up(self._candidates))
         except Unresolved as error:
             return events.Closed(str(error))
         if self._stop.wished:
             return None
-        now, server = clock(), self.servers.current
-        self._identity.server = str(server)
+        now = clock()
         self._links_changed.clear()
-        self._tunnel = self.pump.tunnel = ClientTunnel(
-            self._engine,
-            tunnel_options(self._settings, server, self._identity),
-            configuration(self._settings, server, self._ca),
-            self._tokens,
-        )
+        first, *others = [
+            (tunnel_options(self._settings, server, self._identity), configuration(self._settings, server, self._ca))
+            for server in self._candidates
+        ]
+        self._tunnel = self.pump.tunnel = ClientTunnel(self._engine, *first, self._tokens, others)
+        self._lead()
         self._tunnel.recorder = self._recorder
         self._closed = asyncio.get_running_loop().create_future()
         self._offer_uplinks(self._tunnel, now)
@@ -188,19 +202,26 @@ class Client:
                 tunnel.set_role(interface, role, now)
                 tunnel.handle_link(interface, ways, now)
 
-    async def _resolve(self) -> None:
-        """Look the server up; while that fails, what was known before is still good."""
-        address = self.servers.current
-        self.uplinks.servers = self._known.get(address, [])
+    def _lead(self) -> None:
+        """Have uplinks to the servers that the tunnel may lead to: all that are asked, until one of them is chosen."""
+        chosen = self._tunnel.chosen if self._tunnel is not None else None
+        asked = enumerate(self._candidates)
+        self.uplinks.lead_to({place: self._names.addresses(one) for place, one in asked if chosen in (None, place)})
+
+    async def _find(self, server: HostPort) -> list[tuple[str, int]]:
+        others = self.dns.others()
+        mark = self._settings.fwmark if self._settings.kill_switch or others else None
+        return await resolve(server.host, server.port, mark, others)
+
+    def _found_later(self) -> None:
+        """The addresses of one more server are known."""
+        now = clock()
+        self._lead()
         try:
-            others = self.dns.others()
-            mark = self._settings.fwmark if self._settings.kill_switch or others else None
-            found = await resolve(address.host, address.port, mark, others)
-            self.uplinks.servers = self._known[address] = found
-        except Unresolved as error:
-            if not self.uplinks.servers:
-                raise
-            log.warning("%s: using the addresses known before", error)
+            self._offer_uplinks(self._tunnel, now)
+        except OperationFailed as error:
+            log.warning("%s", error)
+        self.pump.wake(now)
 
     async def _wait(self, closed: events.Closed, *, another: bool) -> None:
         """Until the next attempt; a change of our interfaces ends the wait, unless another client replaced us.
@@ -221,6 +242,7 @@ class Client:
             self._tunnel.discard()
 
     def _say_goodbye(self) -> None:
+        self._names.stop()
         if self._tunnel is not None and self._tunnel.state is not State.CLOSED:
             now = clock()
             self._tunnel.close(now)
@@ -294,17 +316,28 @@ class Client:
 
     def _up(self, addresses: tuple[Network, ...], mtu: int) -> None:
         self._mtu = mtu
+        self._settle_for(self._candidates[(self._tunnel.chosen if self._tunnel else None) or 0])
         log.debug("addresses: %s", ", ".join(map(str, addresses)))
         self._identity.remember(addresses)
         self._change(lambda: self._host.apply(addresses, mtu))
         self._backoff.reset()
         self._was_up = True
-        self.servers.worked()
         spread = self._tunnel is not None and self._tunnel.spread
         if self._settings.scheduler == "redundant" and not spread and not self._told:
             self._told = True
             log.warning("redundant needs Spread on both ends: the scheduler is minrtt")
         self.dns.tunnel_up(self._notifier.ready)
+
+    def _settle_for(self, server: HostPort) -> None:
+        """This is the server; those that had a head start are known to fail."""
+        for other in self._candidates[: self._candidates.index(server)]:
+            reason = self._why_not(other) or f"no answer when {server} had answered"
+            log.warning("%s: %s; the server is %s", other, reason, server)
+            self.servers.failed(other, reason, clock())
+        self.servers.worked(server)
+        self._identity.server = str(server)
+        self._names.stop()
+        self._lead()
 
     def _change(self, change: Callable[[], None]) -> None:
         """Change the machine; what it refuses ends the daemon, for the operator must know, unless somebody has just

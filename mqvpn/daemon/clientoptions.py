@@ -7,7 +7,7 @@ from mqvpn.config.values import HostPort, PathSetting, is_pattern
 from mqvpn.daemon.identity import Identity
 from mqvpn.daemon.interfaces import means
 from mqvpn.multipath.configuration import quic_configuration
-from mqvpn.tunnel.client import ClientOptions
+from mqvpn.tunnel.options import ClientOptions
 from mqvpn.tunnel.paths import Role
 
 IDLE_TIMEOUT = 60.0  # seconds without a packet of the server's
@@ -29,7 +29,7 @@ def tunnel_options(settings: ClientSettings, server: HostPort, identity: Identit
         keep_alive=KEEP_ALIVE,
         max_path_id=settings.init_max_path_id or 8,
         instance=identity.instance,
-        last_addresses=identity.last_addresses,
+        last_addresses=identity.last_addresses(str(server)),
     )
 
 

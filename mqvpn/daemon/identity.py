@@ -35,14 +35,13 @@ class Identity:
         if not self.instance:
             self.renew()
 
-    @property
-    def last_addresses(self) -> tuple[Network, ...]:
-        """What the server assigned last."""
-        return self._addresses.get(self.server, ())
+    def last_addresses(self, server: str) -> tuple[Network, ...]:
+        """What that server assigned last."""
+        return self._addresses.get(server, ())
 
     def remember(self, addresses: tuple[Network, ...]) -> None:
         """The server assigned exactly these."""
-        if addresses and addresses != self.last_addresses:
+        if addresses and addresses != self.last_addresses(self.server):
             self._addresses.pop(self.server, None)
             self._addresses[self.server] = addresses
             self._file.changed()

@@ -1,7 +1,8 @@
-"""Which of several servers is asked: the one that worked last as long as it does, else the first that is not known to
-fail; when all of them failed lately, the one whose failure is the longest ago."""
+"""Which of several servers are asked, and in what order: first the one that worked last as long as it does, else the
+first that is not known to fail; when all of them failed lately, the one whose failure is the longest ago."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from mqvpn.config.values import HostPort
@@ -9,12 +10,21 @@ from mqvpn.config.values import HostPort
 FORGIVEN = 300.0  # seconds after which a server that failed is as good as any other again
 
 
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why and when a server gave no tunnel; `answered`: there was a handshake, so it is soon done each time."""
+
+    reason: str
+    at: float
+    answered: bool
+
+
 class Servers:
-    """An ordered list, the preferred first. `current` is the server to ask now."""
+    """An ordered list, the preferred first. `current` is the server to ask first, or that we are connected to."""
 
     def __init__(self, servers: Sequence[HostPort]) -> None:
         self._servers = tuple(servers)
-        self._failures: dict[HostPort, tuple[float, str]] = {}
+        self._failures: dict[HostPort, Failure] = {}
         self.current = self._servers[0]
 
     def replace(self, servers: Sequence[HostPort]) -> None:
@@ -24,15 +34,24 @@ class Servers:
         if self.current not in self._servers:
             self.current = self._servers[0]
 
-    def worked(self) -> None:
-        """The current server gave a tunnel."""
-        self._failures.pop(self.current, None)
+    def candidates(self, now: float) -> tuple[HostPort, ...]:
+        """The servers for one attempt, the current one first. One that answers and gives no tunnel would win the race
+        against a good one that is slow: it is asked only when it is the current one."""
+        others = [server for server in self._servers if server != self.current and not self._answered(server, now)]
+        others.sort(key=lambda server: 0.0 if self._is_healthy(server, now) else self._failures[server].at)
+        return (self.current, *others)
 
-    def failed(self, reason: str, now: float) -> bool:
-        """The current server did not: go to the next. Returns whether that one is not known to fail, too."""
-        self._failures[self.current] = now, reason
+    def worked(self, server: HostPort) -> None:
+        """This server gave a tunnel: stay with it."""
+        self._failures.pop(server, None)
+        self.current = server
+
+    def failed(self, server: HostPort, reason: str, now: float, *, answered: bool = False) -> bool:
+        """This server did not: go to the next. Returns whether that one is not known to fail, too."""
+        if server in self._servers:
+            self._failures[server] = Failure(reason, now, answered)
         healthy = [server for server in self._servers if self._is_healthy(server, now)]
-        self.current = healthy[0] if healthy else min(self._servers, key=lambda server: self._failures[server][0])
+        self.current = healthy[0] if healthy else min(self._servers, key=lambda server: self._failures[server].at)
         return bool(healthy)
 
     def forgive(self) -> None:
@@ -45,10 +64,13 @@ class Servers:
             {
                 "name": str(server),
                 "current": server == self.current,
-                "failure": None if self._is_healthy(server, now) else self._failures[server][1],
+                "failure": None if self._is_healthy(server, now) else self._failures[server].reason,
             }
             for server in self._servers
         ]
 
+    def _answered(self, server: HostPort, now: float) -> bool:
+        return not self._is_healthy(server, now) and self._failures[server].answered
+
     def _is_healthy(self, server: HostPort, now: float) -> bool:
-        return server not in self._failures or now - self._failures[server][0] >= FORGIVEN
+        return server not in self._failures or now - self._failures[server].at >= FORGIVEN

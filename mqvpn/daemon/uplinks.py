@@ -8,7 +8,7 @@ headers, is what path MTU discovery searches below.
 import itertools
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Self
@@ -51,6 +51,7 @@ class Uplinks:
         self, netlink: Netlink, pump: Pump, interfaces: tuple[str, ...], passed: Passed, mark: int = MARK
     ) -> None:
         self.servers: list[Endpoint] = []
+        self._places: dict[Endpoint, int] = {}  # of the servers that have these addresses
         self._netlink = netlink
         self._pump = pump
         self._passed = passed
@@ -83,6 +84,11 @@ class Uplinks:
         self._use([*exact, *(name for name in meant if name not in exact)])
         self.__enter__()
         return [entry.interface for entry in self._leaving]
+
+    def lead_to(self, servers: Mapping[int, Sequence[Endpoint]]) -> None:
+        """The servers to be reached: the addresses of each by its place among them."""
+        self._places = {address: place for place in sorted(servers, reverse=True) for address in servers[place]}
+        self.servers = list(dict.fromkeys(address for place in sorted(servers) for address in servers[place]))
 
     def names(self) -> list[str]:
         """The interfaces in use, "" for the kernel's choice."""
@@ -159,14 +165,15 @@ class Uplinks:
 
     def _uplink(self, entry: PathSocket, server: Endpoint, mtu: int) -> Uplink:
         local = self._netlink.source(ip_address(server[0]), entry.interface, self._mark)
-        return Uplink(entry.interface, entry.number, server, udp_payload(mtu, server[0]), local)
+        place = self._places.get(server, 0)
+        return Uplink(entry.interface, entry.number, server, udp_payload(mtu, server[0]), local, place)
 
     def _towards(self, server: Endpoint) -> Uplink:
         """By the interface that the kernel chooses; without a route it is offered, too, for one may appear."""
         entry = self._sockets[0]
         index, mtu = self._netlink.egress(ip_address(server[0]), mark=self._mark)
         if not index:
-            return Uplink(UNBOUND, entry.number, server)
+            return Uplink(UNBOUND, entry.number, server, server=self._places.get(server, 0))
         entry.index = index
         return self._uplink(entry, server, mtu)
 

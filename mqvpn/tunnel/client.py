@@ -7,8 +7,7 @@ CLOSED      for good: whoever wants another attempt makes another ClientTunnel
 """
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from enum import Enum
 from functools import partial
 from ipaddress import IPv4Network, IPv6Network
@@ -27,6 +26,7 @@ from mqvpn.multipath.connection import MultipathConnection
 from mqvpn.tunnel import ending, events, http3
 from mqvpn.tunnel.core import Endpoint, Tunnel
 from mqvpn.tunnel.invariants import LongHeader
+from mqvpn.tunnel.options import ClientOptions
 from mqvpn.tunnel.paths import ClientPaths, PathEvent, Role, Uplink
 from mqvpn.tunnel.race import Race
 from mqvpn.wire.address import Network
@@ -65,29 +65,6 @@ TRANSITIONS = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClientOptions:
-    """What a client's tunnel is to be. `keep_alive`: seconds between PINGs on a quiet path; `spread`: let one
-    flow use several paths, if the server puts it back in order; `reorder`: else let these UDP flows, if the server has
-    the C mqvpn's way for that; `reinjection`: send again on another path what was under way on one that fails, if the
-    server drops what comes twice; `roles`: of interfaces, Role() of the others; `instance`: which client this is, see
-    connectip.extension; `last_addresses`: those to ask for."""
-
-    host: str
-    port: int
-    key: bytes = field(default=b"", repr=False)
-    scheduler: str = "wlb"
-    congestion: str = "bbr"
-    keep_alive: float = 15.0
-    max_path_id: int | None = 8
-    spread: bool = True
-    reorder: tuple[ReorderRule, ...] = ()
-    reinjection: bool = True
-    roles: Mapping[str, Role] = field(default_factory=dict)
-    instance: str = field(default="", repr=False)
-    last_addresses: tuple[Network, ...] = ()
-
-
 class ClientTunnel(Tunnel):
     """The client's side. handle_link() names the uplinks; poll() yields tunnel.events."""
 
@@ -97,14 +74,17 @@ class ClientTunnel(Tunnel):
         options: ClientOptions,
         configuration: Any,
         tokens: dict[Endpoint, bytes] | None = None,
+        others: Sequence[tuple[ClientOptions, Any]] = (),
     ) -> None:
-        """tokens: of servers by address, from earlier tunnels; new ones are left there for later tunnels."""
+        """tokens: of servers by address, from earlier tunnels; new ones are left there for later tunnels. others: what
+        holds for servers that are asked beside the first if that does not answer soon."""
         super().__init__(engine)
         self.state = State.CONNECTING
         self.connection: MultipathConnection | None = None
         self._server: Endpoint = ("", 0)  # where it leads
         self._options = options
-        self._configuration = configuration
+        self._servers = ((options, configuration), *others)
+        self.chosen: int | None = None  # the place of the server whose handshake was the first to be complete
         self._tokens = {} if tokens is None else tokens
         self._paths = ClientPaths(options.roles)
         self._race = Race()
@@ -153,6 +133,11 @@ class ClientTunnel(Tunnel):
         """The server's address, once one of them has answered."""
         return self._server if self._server[0] else None
 
+    @property
+    def failures(self) -> dict[int, events.Closed]:
+        """Of handshakes, by the place of their server."""
+        return self._race.failures
+
     def interfaces(self) -> dict[int, str]:
         """The interface of each path by path ID."""
         links = self._paths.links.items()
@@ -200,7 +185,8 @@ class ClientTunnel(Tunnel):
         for loser in self._race.attempts():
             loser.close(H3ErrorCode.H3_NO_ERROR)
             self.touch(loser)
-        self.connection, self._server = connection, uplink.remote
+        self.connection, self._server, self.chosen = connection, uplink.remote, uplink.server
+        self._options = self._servers[uplink.server][0]
         self._http3 = http3.Http3(connection)
         self._give_up_at = now + REQUEST_TIMEOUT
         self._paths.start(connection, uplink, now)
@@ -338,10 +324,13 @@ class ClientTunnel(Tunnel):
         for late in self._race.expired(now):
             self.remove(late)
         while (uplink := self._race.next_uplink(now)) is not None:
+            options, configuration = self._servers[uplink.server]
+            if uplink.server and self._race.begins(uplink):
+                log.info("%s is asked, too: no server before it in the list has answered", options.host)
             connection = MultipathConnection(
                 engine=self.engine,
-                configuration=with_token(self._configuration, self._tokens.get(uplink.remote, b"")),
-                max_path_id=self._options.max_path_id,
+                configuration=with_token(configuration, self._tokens.get(uplink.remote, b"")),
+                max_path_id=options.max_path_id,
             )
             self._race.started(connection, uplink, now)
             self.add(connection)

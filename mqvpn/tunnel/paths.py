@@ -30,8 +30,8 @@ AWAKE_LIMIT = 2.0  # the same, when the machine has just slept: the server may h
 class Uplink:
     """The server's address `remote` through the socket of `interface` ("": the kernel chooses).
 
-    largest: bytes of UDP payload that its MTU leaves, 0: not known. It is the same uplink with another MTU. local: the
-    address that packets are sent from, "": not known.
+    server: which of several it is, by its place among them. largest: bytes of UDP payload that its MTU leaves, 0: not
+    known. It is the same uplink with another MTU. local: the address that packets are sent from, "": not known.
     """
 
     interface: str
@@ -39,6 +39,7 @@ class Uplink:
     remote: Endpoint
     largest: int = field(default=0, compare=False)
     local: str = ""
+    server: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,7 @@ class ClientPaths:
         self._roles = dict(roles or {})
         self.links: dict[str, Link] = {}
         self.connection: MultipathConnection | None = None
+        self._server: int | None = None  # that it leads to
         self._silent_since: float | None = None
         self._awake_until = float("-inf")
         self._given_up: dict[int, str] = {}  # why, of paths that are being abandoned
@@ -104,8 +106,10 @@ class ClientPaths:
         return [way[place] for place in range(most) for way in ways if place < len(way)]
 
     def start(self, connection: MultipathConnection, first: Uplink, now: float) -> None:
-        """`connection` is up: path 0 runs over `first`."""
-        self.connection = connection
+        """`connection` is up: path 0 runs over `first`. Other servers' addresses are no uplinks any more."""
+        self.connection, self._server = connection, first.server
+        for other in self.links.values():
+            other.uplinks = self._leading_there(other.uplinks)
         link = self.links[first.interface]
         link.path_id, link.uplink = 0, first
         self._tell_size(link, now)
@@ -114,6 +118,7 @@ class ClientPaths:
     def handle_link(self, interface: str, uplinks: tuple[Uplink, ...], now: float) -> None:
         """What `interface` can be used for from now on; without uplinks its path is given up at once."""
         link = self.links.setdefault(interface, Link(role=self._roles.get(interface, Role())))
+        uplinks = self._leading_there(uplinks)
         if uplinks != link.uplinks:  # what is merely told again must not undo the waiting
             link.retry_at, link.backoff, link.why = now, FIRST_RETRY, "the interface can be used"
         link.uplinks = uplinks
@@ -207,6 +212,10 @@ class ClientPaths:
             except CannotOpenPath as error:
                 log.debug("no path over %s yet: %s", name or "any interface", error)
                 link.lost(now)
+
+    def _leading_there(self, uplinks: tuple[Uplink, ...]) -> tuple[Uplink, ...]:
+        """Those that lead to the connection's server; all as long as there is none."""
+        return tuple(uplink for uplink in uplinks if self._server in (None, uplink.server))
 
     def _give_part(self, link: Link, now: float) -> None:
         """Tell the path of a link what it is. Without the extension it is the only one: there is nothing to tell."""

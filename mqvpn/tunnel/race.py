@@ -1,7 +1,8 @@
 """The handshake race: one connection for each uplink, 250 ms apart, until one of them is through.
 
 A dead first interface costs a quarter of a second, not a timeout. An attempt that fails lets the next start
-at once.
+at once. Of several servers the preferred one has a head start; then the next is asked beside it, and so on, in the
+spirit of RFC 8305: a dead server costs that head start.
 """
 
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from mqvpn.tunnel.events import Closed
 from mqvpn.tunnel.paths import Uplink
 
 HEAD_START = 0.25  # seconds between two attempts
+SERVER_HEAD_START = 1.5  # seconds between two servers: some handshakes' time, so that the preferred one wins if it can
 ATTEMPT_TIMEOUT = 10.0  # seconds for one handshake
 
 
@@ -32,11 +34,20 @@ class Race:
         self._tried: set[Uplink] = set()
         self._untried: list[Uplink] = []
         self._next_at = 0.0
+        self._asked = -1  # the place of the last server that is asked
+        self._next_server_at = 0.0
+        self._failures: dict[int, Closed] = {}
+        self._is_won = False
 
     @property
     def over(self) -> bool:
         """Whether every attempt failed and there is nothing left to try."""
         return not self._attempts and not self._untried
+
+    @property
+    def failures(self) -> dict[int, Closed]:
+        """How the last handshake with each server failed, by its place; no entry: none did."""
+        return dict(self._failures)
 
     def attempts(self) -> list[MultipathConnection]:
         """The connections whose handshake is still open."""
@@ -50,28 +61,39 @@ class Race:
             self._tried.discard(attempt.uplink)
             del self._attempts[attempt.connection]
         if not self._attempts:
-            self._next_at = now
+            self._asked, self._next_at = -1, now
         return [attempt.connection for attempt in dead]
 
     def next_uplink(self, now: float) -> Uplink | None:
         """The uplink to be tried now, if it is time for one."""
-        return self._untried[0] if self._untried and self._next_at <= now else None
+        nearer, further = self._waiting()
+        if further and (self._next_server_at <= now or not (nearer or self._attempts)):
+            return further[0]
+        return nearer[0] if nearer and self._next_at <= now else None
+
+    def begins(self, uplink: Uplink) -> bool:
+        """Whether its server was not asked before."""
+        return uplink.server > self._asked
 
     def started(self, connection: MultipathConnection, uplink: Uplink, now: float) -> None:
         self._untried.remove(uplink)
         self._tried.add(uplink)
         self._attempts[connection] = Attempt(connection, uplink, now + ATTEMPT_TIMEOUT)
         self._next_at = now + HEAD_START
+        if self.begins(uplink):
+            self._asked, self._next_server_at = uplink.server, now + SERVER_HEAD_START
 
     def won(self, connection: MultipathConnection) -> Uplink:
         """This connection finished its handshake; the rest stay in attempts() to be closed."""
         self._untried.clear()
+        self._is_won = True
         return self._attempts.pop(connection).uplink
 
     def lost(self, connection: MultipathConnection, failure: Closed) -> None:
-        """This connection failed: the next may start at once."""
-        if self._attempts.pop(connection, None) is not None:
-            self.failure = failure
+        """This connection failed: the next may start at once. What is closed as another one has won did not fail."""
+        attempt = self._attempts.pop(connection, None)
+        if attempt is not None and not self._is_won:
+            self.failure = self._failures[attempt.uplink.server] = failure
             self._next_at = 0.0
 
     def expired(self, now: float) -> list[MultipathConnection]:
@@ -83,9 +105,18 @@ class Race:
 
     def next_timeout(self) -> float | None:
         times = [attempt.give_up_at for attempt in self._attempts.values()]
-        if self._untried or self.over:
+        nearer, further = self._waiting()
+        if nearer or self.over:
             times.append(self._next_at)
+        if further:
+            times.append(self._next_server_at if nearer or self._attempts else 0.0)
         return min(times, default=None)
+
+    def _waiting(self) -> tuple[list[Uplink], list[Uplink]]:
+        """The uplinks that were not tried yet: of servers that are asked already, and of the next one."""
+        nearer = [uplink for uplink in self._untried if uplink.server <= self._asked]
+        place = min((uplink.server for uplink in self._untried if uplink.server > self._asked), default=None)
+        return nearer, [uplink for uplink in self._untried if uplink.server == place]
 
 
 def _text(remote: tuple[str, int]) -> str:

@@ -19,8 +19,9 @@ from mqvpn.dataplane.engine import Engine
 from mqvpn.dataplane.tun import Tun
 from mqvpn.multipath.configuration import quic_configuration
 from mqvpn.system.sockets import open_path_socket
-from mqvpn.tunnel.client import ClientOptions, ClientTunnel
+from mqvpn.tunnel.client import ClientTunnel
 from mqvpn.tunnel.events import Closed, TunnelUp
+from mqvpn.tunnel.options import ClientOptions
 from mqvpn.tunnel.paths import Uplink
 
 DESCRIPTORS = 16384

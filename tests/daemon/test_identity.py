@@ -23,7 +23,7 @@ def life(directory: Path | None, server: str = "vpn.example:443", *changes: Any)
 
     async def story() -> tuple[str, tuple[Network, ...]]:
         identity = Identity(str(directory) if directory else None, server)
-        start = identity.instance, identity.last_addresses
+        start = identity.instance, identity.last_addresses(identity.server)
         for method, *arguments in changes:
             getattr(identity, method)(*arguments)
         await identity.close()

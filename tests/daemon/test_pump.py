@@ -21,7 +21,8 @@ from mqvpn.dataplane.engine import Engine
 from mqvpn.dataplane.tun import Tun
 from mqvpn.multipath.configuration import quic_configuration
 from mqvpn.tunnel import events
-from mqvpn.tunnel.client import ClientOptions, ClientTunnel
+from mqvpn.tunnel.client import ClientTunnel
+from mqvpn.tunnel.options import ClientOptions
 from mqvpn.tunnel.paths import Uplink
 from mqvpn.tunnel.server import ServerOptions, ServerTunnel
 from tests.daemon.waiting import eventually

@@ -85,6 +85,19 @@ def test_addresses_decide_which_server_address_is_reached() -> None:
             assert [way.remote for way in uplinks.current()["eth0"]] == servers
 
 
+@pytest.mark.parametrize("wanted", [("eth0",), ()])
+def test_each_way_knows_which_server_it_leads_to(wanted: tuple[str, ...]) -> None:
+    second = ("192.0.2.2", 443)
+    uplinks, _ = build(FakeNetlink(ETH0), *wanted)
+    with uplinks:
+        uplinks.lead_to({0: [V4], 1: [second, V4]})  # what both have is the first one's
+        [ways] = uplinks.current().values()
+        assert [(way.remote, way.server) for way in ways] == [(V4, 0), (second, 1)]
+        uplinks.lead_to({1: [second]})
+        [ways] = uplinks.current().values()
+        assert [(way.remote, way.server) for way in ways] == [(second, 1)]
+
+
 @pytest.mark.parametrize("change", [{"up": False}, {"carrier": False}, {"addresses": frozenset()}])
 def test_an_interface_loses_what_it_needs(change: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
     netlink = FakeNetlink(ETH0)

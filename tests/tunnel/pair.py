@@ -20,8 +20,9 @@ from mqvpn.dataplane.packet import PacketBatch, PacketRefs
 from mqvpn.dataplane.udp import Bursts, Datagrams
 from mqvpn.multipath.configuration import quic_configuration
 from mqvpn.tunnel import events
-from mqvpn.tunnel.client import ClientOptions, ClientTunnel
+from mqvpn.tunnel.client import ClientTunnel
 from mqvpn.tunnel.core import Tunnel
+from mqvpn.tunnel.options import ClientOptions
 from mqvpn.tunnel.paths import Uplink
 from mqvpn.tunnel.server import ServerOptions, ServerTunnel
 from tests.fakes import certificate as fakes
@@ -80,11 +81,19 @@ class Network:
         self.ends.append(self.server)
 
     def client(
-        self, links: int = 1, *, trusts: bool = True, pins: tuple[str, ...] = (), nat: str = "", **changes: Any
+        self,
+        links: int = 1,
+        *,
+        trusts: bool = True,
+        pins: tuple[str, ...] = (),
+        nat: str = "",
+        servers: tuple[Endpoint, ...] = (SERVER,),
+        **changes: Any,
     ) -> End:
         """Add a client with so many interfaces: eth0, eth1 ...; it starts when start() is called.
 
-        trusts: it takes the server's certificate for its CA. nat: its address, if it shares one with others.
+        trusts: it takes the server's certificate for its CA. nat: its address, if it shares one with others. servers:
+        those it may choose from.
         """
         engine = Engine(is_server=False)
         options = ClientOptions(**{"host": "vpn.example", "port": 4433, "key": KEY, **changes})
@@ -95,11 +104,13 @@ class Network:
             ca=Path(self.cert_file).read_bytes() if trusts else None,
             pins=pins,
         )
-        tunnel = ClientTunnel(engine, options, configuration)
+        tunnel = ClientTunnel(engine, options, configuration, others=[(options, configuration)] * (len(servers) - 1))
         address = (nat, 5000 + PORTS * len(self.ends)) if nat else (f"198.51.100.{len(self.ends)}", 5000)
         end = End(engine, tunnel, address)
         for number in range(links):
-            tunnel.handle_link(f"eth{number}", (Uplink(f"eth{number}", number, SERVER),), self.now)
+            name = f"eth{number}"
+            ways = [Uplink(name, number, server, server=place) for place, server in enumerate(servers)]
+            tunnel.handle_link(name, tuple(ways), self.now)
         self.ends.append(end)
         return end
 

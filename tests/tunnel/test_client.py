@@ -11,6 +11,7 @@ from mqvpn.tunnel import client as module
 from mqvpn.tunnel import events
 from mqvpn.tunnel.client import TRANSITIONS, ClientTunnel, Input, State
 from mqvpn.tunnel.paths import SILENCE_LIMIT, Uplink
+from mqvpn.tunnel.race import ATTEMPT_TIMEOUT, SERVER_HEAD_START
 from mqvpn.tunnel.server import ServerTunnel
 from mqvpn.wire import certificate
 from mqvpn.wire.address import AssignedAddress
@@ -296,3 +297,42 @@ def test_addresses_can_change_but_not_go(network: Network) -> None:
     both = (ip_network("10.0.0.9/32"), ip_network("fd00::2/128"))  # a list of one version leaves the other
     assert client.of(events.AddressesChanged) == [events.AddressesChanged(both)]
     assert client.of(events.Closed) == [events.Closed("the server withdrew our addresses")]
+
+
+DEAD = ("192.0.2.99", 4433)
+
+
+def test_a_dead_server_costs_its_head_start_and_no_path_leads_there(network: Network) -> None:
+    client, began = network.client(2, servers=(DEAD, SERVER)), network.now
+    network.start(client)
+    assert network.run_until(lambda: is_up(client), 5)
+    assert network.now - began < SERVER_HEAD_START + 0.2
+    assert tunnel(client).chosen == 1
+    network.run(5)
+    assert paths(client) == {"eth0", "eth1"}
+    connection = tunnel(client).connection
+    assert connection is not None
+    assert {path.remote for path in connection.paths.values()} == {SERVER}
+    assert client.of(events.PathDown) == []
+    assert tunnel(client)._connections.keys() == {connection}  # the others are no more
+    assert tunnel(client).failures == {}  # and it is not their failure that we closed them
+
+
+def test_the_preferred_server_wins_and_no_other_is_asked(network: Network, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    client = network.client(servers=(SERVER, DEAD))
+    network.start(client)
+    assert network.run_until(lambda: is_up(client), 1)
+    network.run(5)
+    assert tunnel(client).chosen == 0
+    assert "is asked, too" not in caplog.text
+
+
+def test_when_no_server_answers_each_failure_is_told(network: Network) -> None:
+    client, began = network.client(servers=(DEAD, ("192.0.2.98", 4433))), network.now
+    network.start(client)
+    assert network.run_until(lambda: bool(client.of(events.Closed)), 30)
+    assert network.now - began == pytest.approx(ATTEMPT_TIMEOUT + SERVER_HEAD_START)
+    assert tunnel(client).chosen is None
+    reasons = {place: failure.reason for place, failure in tunnel(client).failures.items()}
+    assert reasons == {0: "no answer from 192.0.2.99:4433", 1: "no answer from 192.0.2.98:4433"}

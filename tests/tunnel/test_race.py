@@ -6,9 +6,13 @@ from typing import Any
 
 from mqvpn.tunnel.events import Closed
 from mqvpn.tunnel.paths import Uplink
-from mqvpn.tunnel.race import ATTEMPT_TIMEOUT, HEAD_START, Race
+from mqvpn.tunnel.race import ATTEMPT_TIMEOUT, HEAD_START, SERVER_HEAD_START, Race
 
 WAYS = [Uplink(f"eth{number}", number, ("192.0.2.1", 443)) for number in range(3)]
+# Two interfaces, and of each the way to the first server and that to the second.
+SERVERS = [
+    Uplink(f"eth{number}", number, (f"192.0.2.{place}", 443), server=place) for place in (0, 1) for number in (0, 1)
+]
 
 
 class Handshake:
@@ -83,3 +87,46 @@ def test_a_link_that_goes_takes_its_attempt_along_and_may_try_again() -> None:
 def test_no_uplink_at_all() -> None:
     assert started().over
     assert started().failure == Closed("no interface can be used")
+
+
+def test_the_next_server_is_asked_when_the_preferred_one_had_its_head_start() -> None:
+    race = started(*SERVERS)
+    begun = []
+    now = 100.0
+    while len(begun) < len(SERVERS):
+        uplink = race.next_uplink(now)
+        if uplink is None:
+            now = race.next_timeout() or 0.0
+            continue
+        race.started(Handshake(), uplink, now)  # type: ignore[arg-type]
+        begun.append((uplink, now))
+    second = 100.0 + SERVER_HEAD_START
+    assert begun == list(zip(SERVERS, (100.0, 100.0 + HEAD_START, second, second + HEAD_START), strict=True))
+
+
+def test_the_next_server_is_asked_at_once_when_all_ways_to_the_first_failed() -> None:
+    race = started(*SERVERS)
+    race.lost(begin(race, 100.0), Closed("refused"))
+    second = begin(race, 100.0)
+    assert race.next_uplink(100.1) is None  # the first is still asked over the other interface
+    race.lost(second, Closed("no answer"))
+    assert race.next_uplink(100.1) == SERVERS[2]
+    assert race.next_timeout() <= 100.1
+    assert race.failures == {0: Closed("no answer")}
+
+
+def test_a_server_that_is_found_late_is_asked_at_once_if_it_is_the_preferred_one() -> None:
+    race = started(*SERVERS[2:])
+    begin(race, 100.0)
+    race.links_changed(SERVERS, 100.5)
+    assert race.next_uplink(100.5) == SERVERS[0]
+
+
+def test_when_no_link_is_left_the_order_begins_anew() -> None:
+    race = started(*SERVERS)
+    begin(race, 100.0)
+    race.links_changed([], 100.1)
+    assert race.over
+    race.links_changed(SERVERS, 130.0)
+    assert begin(race, 130.0)
+    assert race.next_uplink(130.0 + HEAD_START) == SERVERS[1]

@@ -1,0 +1,92 @@
+"""The names of several servers are looked up at once: one that is not answered delays the others by its head start."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from mqvpn.config.values import HostPort
+from mqvpn.daemon import names as module
+from mqvpn.daemon.names import Names
+from mqvpn.daemon.resolve import Unresolved
+
+A, B = HostPort("a", 443), HostPort("b", 443)
+ADDRESSES = {A: [("192.0.2.1", 443)], B: [("192.0.2.2", 443)]}
+
+
+class Resolver:
+    """Answers after so many seconds; None: that there is no such name."""
+
+    def __init__(self, **seconds: float | None) -> None:
+        self.seconds = seconds
+        self.later = 0
+
+    async def find(self, server: HostPort) -> list[tuple[str, int]]:
+        seconds = self.seconds[server.host]
+        if seconds is None:
+            raise Unresolved(f"cannot resolve {server.host}")
+        await asyncio.sleep(seconds)
+        return ADDRESSES[server]
+
+    def found(self) -> None:
+        self.later += 1
+
+
+@pytest.fixture(autouse=True)
+def _head_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SERVER_HEAD_START", 0.2)
+
+
+def look_up(resolver: Resolver, wait: float = 0.0) -> tuple[Names, float]:
+    """The names after so many seconds more, and what the look-up took."""
+
+    async def body() -> tuple[Names, float]:
+        names = Names(resolver.find, resolver.found)
+        began = time.monotonic()
+        await names.look_up((A, B))
+        took = time.monotonic() - began
+        await asyncio.sleep(wait)
+        names.stop()
+        return names, took
+
+    return asyncio.run(body())
+
+
+def test_the_first_one_is_waited_for_and_the_other_is_told_later() -> None:
+    resolver = Resolver(a=0.05, b=0.1)
+    names, took = look_up(resolver, wait=0.1)
+    assert 0.05 <= took < 0.09
+    assert (names.addresses(A), names.addresses(B), resolver.later) == (ADDRESSES[A], ADDRESSES[B], 1)
+
+
+def test_a_name_that_is_not_answered_costs_the_head_start() -> None:
+    names, took = look_up(Resolver(a=5.0, b=0.0))
+    assert 0.2 <= took < 0.4
+    assert (names.addresses(A), names.addresses(B)) == ([], ADDRESSES[B])
+
+
+def test_a_name_that_there_is_not_costs_nothing() -> None:
+    names, took = look_up(Resolver(a=None, b=0.05))
+    assert took < 0.15
+    assert names.unresolved == {A: "cannot resolve a"}
+
+
+def test_no_name_is_known() -> None:
+    with pytest.raises(Unresolved, match="cannot resolve a"):
+        look_up(Resolver(a=None, b=None))
+
+
+def test_what_was_known_before_is_still_good(caplog: pytest.LogCaptureFixture) -> None:
+    resolver = Resolver(a=0.0, b=None)
+
+    async def body() -> Names:
+        names = Names(resolver.find, resolver.found)
+        await names.look_up((A, B))
+        resolver.seconds["a"] = None
+        await names.look_up((A, B))
+        return names
+
+    assert asyncio.run(body()).addresses(A) == ADDRESSES[A]
+    assert "cannot resolve a: using the addresses known before" in caplog.text
