@@ -191,7 +191,7 @@ def _down(arguments: argparse.Namespace, width: int | None) -> Result:
 
 def _unblock(arguments: argparse.Namespace, width: int | None) -> Result:
     """For who sits behind the block of a client that has failed for good."""
-    from mqvpn.daemon.killswitch import unblock
+    from mqvpn.daemon.lockdown import unblock
     from mqvpn.system.errors import OperationFailed
 
     try:
@@ -203,6 +203,22 @@ def _unblock(arguments: argparse.Namespace, width: int | None) -> Result:
     if lifted and clients:
         lines.append("a client that runs with KillSwitch puts its block back: stop it (mqvpnctl down NAME)")
     return Result(found=[{"lifted": lifted}], lines=[fit(line, width) for line in lines])
+
+
+def _lockdown(arguments: argparse.Namespace, width: int | None) -> Result:
+    """At boot; `unblock lockdown` takes it back."""
+    from mqvpn.daemon.lockdown import lock_down
+    from mqvpn.system.errors import OperationFailed
+
+    try:
+        done = lock_down(arguments.instance)
+    except OperationFailed as error:
+        return Result(problems=[str(error)], status=EX_NOPERM if os.geteuid() else EX_FAILED)
+    line = "no client has KillSwitch, so nothing is blocked"
+    if done.clients:
+        line = f"blocked until a client with KillSwitch takes over ({', '.join(done.clients)}); or: mqvpnctl unblock"
+    problems = [f"{problem} (so it is taken for one with KillSwitch)" for problem in done.problems]
+    return Result(found=[{"locked": list(done.clients)}], lines=[fit(line, width)], problems=problems)
 
 
 def _systemctl(verb: str, name: str) -> Result:
@@ -283,7 +299,8 @@ VERBS = {
     "up": Verb("Start an instance (systemctl start).", _up, needs_instance=True),
     "down": Verb("Stop an instance (systemctl stop).", _down, needs_instance=True),
     "diagnose": Verb("What is wrong, in words; also of an instance that does not run. Takes some seconds.", _diagnose),
-    "unblock": Verb("Lift what a client's kill switch blocks, after it failed.", _unblock, asks=False),
+    "unblock": Verb("Lift what a client's kill switch blocks, after it failed, or the lockdown.", _unblock, asks=False),
+    "lockdown": Verb("Block traffic until a client with KillSwitch does; for mqvpn-lockdown.", _lockdown, asks=False),
     "version": Verb("The versions of mqvpnctl and of the daemons.", _version),
 }
 

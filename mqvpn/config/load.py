@@ -47,7 +47,7 @@ def load(
     values["reorder"] = _reorder(entries)
     values["instance"] = instance_of(path)
     if mode == "client" and values["instance"]:
-        values.setdefault("tun_name", _tun_name(values["instance"]))
+        values.setdefault("tun_name", tun_name(values["instance"]))
     for file in files:
         if file.exposed and any(_holds_secret(entry) for entry in file.entries):
             raise ConfigError(f"{file.source}: {EXPOSED} {file.source}")
@@ -61,7 +61,7 @@ def instance_of(path: Path | None) -> str:
     return match[1] if match else ""
 
 
-def _tun_name(instance: str) -> str:
+def tun_name(instance: str) -> str:
     """Clients of different names may run side by side, each with an interface of its own."""
     return ("mq-" + re.sub(r"[^A-Za-z0-9_.-]", "_", instance))[:15]  # IFNAMSIZ
 

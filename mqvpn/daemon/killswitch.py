@@ -6,11 +6,12 @@ Whoever takes it out of the firewall while the client runs gets it back at once.
 
 import asyncio
 import logging
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 
 from mqvpn.config.client import ClientSettings
 from mqvpn.daemon.repairs import Repairs
-from mqvpn.system import block, unit
+from mqvpn.system import block
 from mqvpn.system.block import Block
 from mqvpn.system.errors import OperationFailed
 from mqvpn.system.nftwatch import TableWatch
@@ -26,13 +27,9 @@ class KillSwitch:
     def __init__(self, settings: ClientSettings, undo: Undo) -> None:
         self._undo = undo
         self._name = settings.name
-        self._tun = settings.tun_name
-        self._mark = settings.fwmark
-        self._lan = settings.allow_lan
-        self._excluded = settings.exclude
         self._wanted = settings.kill_switch
+        self._block = block_of(settings)
         self._watch: TableWatch | None = None
-        self._addresses: tuple[IPv4Address | IPv6Address, ...] = ()
         self._repairs = Repairs("kill switch", self._repair)
 
     def engage(self) -> None:
@@ -48,14 +45,14 @@ class KillSwitch:
 
     def set_addresses(self, addresses: tuple[IPv4Address | IPv6Address, ...]) -> None:
         """These are ours inside the tunnel. Raises OperationFailed."""
-        if self._wanted and addresses != self._addresses:
-            self._addresses = addresses
+        if self._wanted and addresses != self._block.addresses:
+            self._block = replace(self._block, addresses=addresses)
             self._apply()
 
     def exclude(self, networks: tuple[Network, ...]) -> None:
         """Packets to these, and no others, may leave outside the tunnel. Raises OperationFailed."""
-        if self._wanted and networks != self._excluded:
-            self._excluded = networks
+        if self._wanted and networks != self._block.excluded:
+            self._block = replace(self._block, excluded=networks)
             self._apply()
 
     def close(self, *, lift: bool) -> None:
@@ -81,15 +78,7 @@ class KillSwitch:
 
     def _apply(self) -> None:
         self._undo.note(block=self._name)
-        wish = Block(
-            name=self._name,
-            tun=self._tun,
-            mark=self._mark,
-            lan=self._lan,
-            addresses=self._addresses,
-            excluded=self._excluded,
-        )
-        block.apply(wish)
+        block.apply(self._block)
         if self._watch is not None:
             self._watch.lost()  # what the transaction itself replaced
 
@@ -105,17 +94,15 @@ class KillSwitch:
         return True
 
 
-def unblock(name: str | None) -> list[str]:
-    """Lift the block of one client, or of all; the tables that were there. Nothing is done in the ExecStop= of a unit
-    that systemd is about to start again. Raises OperationFailed."""
-    if unit.starts_again(unit.name()):
-        return []
-    if name is None:
-        return block.lift_all()
-    if not block.stands(name):
-        return []
-    block.lift(name)
-    return [block.table_of(name)]
+def block_of(settings: ClientSettings) -> Block:
+    """What the kill switch of a client lets pass before there is a tunnel."""
+    return Block(
+        name=settings.name,
+        tun=settings.tun_name,
+        mark=settings.fwmark,
+        lan=settings.allow_lan,
+        excluded=settings.exclude,
+    )
 
 
 def _stands(name: str) -> bool:

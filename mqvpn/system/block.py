@@ -6,9 +6,12 @@ with our mark, which only a process with CAP_NET_ADMIN can set), lo, what a link
 router discovery, multicast listener reports), and, if the user wants them, local networks and what he excluded from the
 tunnel. Everything else is refused at once, own and forwarded, IPv4 and IPv6. Packets to our inner addresses that come
 in by another interface than the tunnel are dropped (CVE-2019-14899).
+
+The lockdown is the same for while no client has run since the boot. It lets pass what the blocks of all clients would,
+and the first of these to stand replaces it, in the same transaction.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, collapse_addresses
 
@@ -16,6 +19,7 @@ from mqvpn.system import nft
 from mqvpn.system.change import change
 
 KIND = "mqvpn_block"
+LOCKDOWN = "lockdown"  # in the place of a client's name
 LAN = {
     "ip": "10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 169.254.0.0/16, 224.0.0.0/24, 239.0.0.0/8, 255.255.255.255",
     "ip6": "fe80::/10, fc00::/7, ff01::/16, ff02::/16, ff03::/16, ff04::/16, ff05::/16",
@@ -35,14 +39,14 @@ table inet {table} {{
 {spoofed}    }}
     chain output {{
         type filter hook output priority filter; policy drop;
-        oifname {{ "lo", "{tun}" }} accept
-        meta mark {mark:#x} accept
+        oifname {{ "lo", {tuns} }} accept
+        meta mark {{ {marks} }} accept
 {link}{excluded}{lan}        reject with icmpx admin-prohibited
     }}
     chain forward {{
         type filter hook forward priority filter; policy drop;
-        oifname "{tun}" accept
-        iifname "{tun}" accept
+        oifname {{ {tuns} }} accept
+        iifname {{ {tuns} }} accept
 {excluded}{back}{lan}        reject with icmpx admin-prohibited
     }}
 }}
@@ -66,6 +70,11 @@ def apply(block: Block) -> None:
     """Block all else; may be called again at any time. Raises OperationFailed: the block before still stands then."""
     with change("block"):
         nft.transact(ruleset(block), f"block traffic outside {block.tun}")
+
+
+def lock_down(blocks: Sequence[Block]) -> None:
+    """Block what these would, until one of them stands. Raises OperationFailed."""
+    nft.transact(_replacement(LOCKDOWN, blocks), "block traffic until a client does")
 
 
 def lift(name: str) -> None:
@@ -99,12 +108,33 @@ def table_of(name: str) -> str:
 
 def ruleset(block: Block) -> str:
     """The transaction for nft."""
-    table = table_of(block.name)
-    lan = "".join(_rules(_allow_lan())) if block.lan else ""
-    spoofed = "".join(_rules(_drop_spoofed(block)))
-    excluded, back = ("".join(_rules(_allow(block.excluded, way))) for way in ("daddr", "saddr"))
+    return nft.without(table_of(LOCKDOWN)) + _replacement(block.name, [block])
+
+
+def _replacement(name: str, blocks: Sequence[Block]) -> str:
+    """A new table for that client, with what all the blocks let pass, but the tunnels of each."""
+    lan = "".join(_rules(_allow_lan())) if all(block.lan for block in blocks) else ""
+    spoofed = "".join(_rules(rule for block in blocks for rule in _drop_spoofed(block)))
+    networks = _common([block.excluded for block in blocks])
+    excluded, back = ("".join(_rules(_allow(networks, way))) for way in ("daddr", "saddr"))
     rules = {"link": LINK, "lan": lan, "spoofed": spoofed, "excluded": excluded, "back": back}
-    return nft.without(table) + RULES.format(table=table, tun=block.tun, mark=block.mark, **rules)
+    tuns = ", ".join(f'"{tun}"' for tun in sorted({block.tun for block in blocks}))
+    marks = ", ".join(f"{mark:#x}" for mark in sorted({block.mark for block in blocks}))
+    table = table_of(name)
+    return nft.without(table) + RULES.format(table=table, tuns=tuns, marks=marks, **rules)
+
+
+def _common(lists: Sequence[Sequence[IPv4Network | IPv6Network]]) -> list[IPv4Network | IPv6Network]:
+    """What is in each of the lists, whole or in part."""
+    common = list(lists[0])
+    for other in lists[1:]:
+        both = [(one, two) for one in common for two in other if one.version == two.version]
+        common = [max(pair, key=lambda net: net.prefixlen) for pair in both if _overlap(*pair)]
+    return common
+
+
+def _overlap(one: IPv4Network | IPv6Network, two: IPv4Network | IPv6Network) -> bool:
+    return one.overlaps(two)
 
 
 def _allow_lan() -> Iterator[str]:

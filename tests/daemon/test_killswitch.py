@@ -19,7 +19,8 @@ import pytest
 from mqvpn.config.client import ClientSettings
 from mqvpn.config.values import HostPort
 from mqvpn.daemon import cleanup
-from mqvpn.daemon.killswitch import KillSwitch, unblock
+from mqvpn.daemon.killswitch import KillSwitch
+from mqvpn.daemon.lockdown import unblock
 from mqvpn.daemon.stop import Stop
 from mqvpn.daemon.undojournal import journal_of
 from mqvpn.system import block, nft

@@ -13,7 +13,7 @@ from tests.machine.test_survival import override
 from tests.machine.tunnel import CLIENT, CLIENT_CONF, CLIENT_SECTIONS, KEY, SERVER, SERVER_CONF, Pair, configure
 
 pytestmark = pytest.mark.machine
-SERVICES = ("mqvpn-server.service", "mqvpn-client@.service")
+SERVICES = ("mqvpn-server.service", "mqvpn-client@.service", "mqvpn-lockdown.service")
 UNITS = (*SERVICES, "mqvpn-server.socket", "mqvpn-client@.socket", "mqvpn-client.target")
 DENIED = re.compile("interactive authentication required|Access denied", re.IGNORECASE)
 EXPOSURE = 20  # tenths

@@ -1,0 +1,105 @@
+"""mqvpn-lockdown: nothing leaves from boot on, and no user is locked out by it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.test_kill_switch import chatter
+from tests.lab.capture import Capture
+from tests.lab.machine import Machine
+from tests.lab.net import LabError, wait_for
+from tests.machine.test_kill_switch import SHUT
+from tests.machine.tunnel import CLIENT, CLIENT_CONF, INNER, SERVER, SERVER_ADDRESS, Pair, configure
+from tests.system.snapshot import difference, snapshot
+
+pytestmark = pytest.mark.machine
+LOCKDOWN, UPLINKS = "mqvpn-lockdown", ("up0", "up1")
+TABLES = {"lockdown": "mqvpn_block_lockdown", "home": "mqvpn_block_home"}
+# As on a real machine: the network comes with networkd, which asks for leases and routers, and resolved has name
+# servers of its own outside.
+NETWORK = """[Match]
+Name=up{number}
+[Network]
+Address=10.1.{number}.2/24
+Address=2001:db8:1:{number}::2/64
+Gateway=10.1.{number}.1
+Gateway=2001:db8:1:{number}::1
+DHCP=ipv4
+LLMNR=yes
+MulticastDNS=yes
+"""
+RESOLVED = "[Resolve]\nDNS=203.0.113.9 2001:db8:9::9\nFallbackDNS=203.0.113.8\nCache=no\n"
+LOOK_UP = "while :; do resolvectl query -t A $RANDOM.example; resolvectl query printer$RANDOM; done >/dev/null 2>&1"
+
+
+def blocks(machine: Machine) -> set[str]:
+    tables = machine.run("nft", "list", "tables")
+    return {name for name, table in TABLES.items() if table in tables.split()}
+
+
+@contextlib.contextmanager
+def lookups(machine: Machine) -> Iterator[None]:
+    """Names are looked up all the time."""
+    process = machine.popen("timeout", "60", "bash", "-c", LOOK_UP)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def test_every_way_lifts_it(pair: Pair, tmp_path: Path) -> None:
+    """Also when the client that was to take over never can."""
+    client = pair.client
+    configure(client, CLIENT_CONF, SHUT, tmp_path)
+    before = snapshot(client.namespace.name)
+    assert client.show(LOCKDOWN, "UnitFileState") == {"UnitFileState": "disabled"}
+    for way in (("mqvpnctl", "unblock"), ("mqvpnctl", "unblock", "home"), ("systemctl", "stop", LOCKDOWN)):
+        client.run("systemctl", "start", LOCKDOWN)
+        assert blocks(client) == {"lockdown"}
+        client.run(*way)
+        assert difference(before, snapshot(client.namespace.name)) == []
+        client.run("systemctl", "stop", LOCKDOWN)
+    client.path(CLIENT_CONF).write_text("[Interface\n")
+    client.run("systemctl", "start", LOCKDOWN)
+    with pytest.raises(LabError):
+        client.run("systemctl", "start", CLIENT)
+    assert blocks(client) == {"lockdown"}
+    client.run("systemctl", "stop", CLIENT)
+    wait_for("all is as before", lambda: difference(before, snapshot(client.namespace.name)) == [], timeout=5)
+    client.run("systemctl", "stop", LOCKDOWN)
+
+
+def test_nothing_leaks_from_boot_to_stop(pair: Pair, tmp_path: Path) -> None:
+    """The machine boots, the tunnel comes up, resolved is restarted, the client is killed: own traffic all the time."""
+    client, namespace = pair.client, pair.client.namespace
+    sections = SHUT | {"Interface": {"KillSwitch": "true", "DNS": INNER}}
+    configure(client, CLIENT_CONF, sections, tmp_path)
+    client.write("/etc/systemd/resolved.conf.d/test.conf", RESOLVED)
+    for number in range(len(UPLINKS)):
+        client.write(f"/etc/systemd/network/up{number}.network", NETWORK.format(number=number))
+        namespace.ip("addr", "flush", "dev", f"up{number}")
+        namespace.ip("link", "set", f"up{number}", "down")
+    client.run("systemctl", "enable", "-q", LOCKDOWN, CLIENT, "mqvpn-client.target", "systemd-networkd.service")
+    pair.server.run("systemctl", "start", SERVER)
+    with Capture(namespace, UPLINKS) as capture, chatter(namespace):
+        client.reboot()
+        with lookups(client):
+            client.wait_active(CLIENT, timeout=30)
+            assert blocks(client) == {"home"}
+            pair.wait_for_echo()
+            client.run("systemctl", "restart", "systemd-resolved")
+            wait_for("our DNS is set again", lambda: INNER in client.run("resolvectl", "dns", "mq-home"), timeout=10)
+            client.run("systemctl", "kill", "-s", "KILL", CLIENT)
+            client.wait_active(CLIENT)
+            pair.wait_for_echo()
+            client.run("systemctl", "restart", "systemd-resolved")
+            assert blocks(client) == {"home"}
+    assert {packet.interface for packet in capture.packets} == set(UPLINKS)
+    assert capture.leaks([(SERVER_ADDRESS, 443)]) == []
+    client.run("systemctl", "stop", CLIENT)
+    wait_for("the block is lifted", lambda: not blocks(client), timeout=5)
