@@ -13,6 +13,7 @@
  *   jitter=MS       standard deviation, order is kept   reorder=PERCENT    held back by another reorder_ms
  *   queue=MS        longest wait for the bottleneck     reorder_ms=MS      (5 for a start)
  *   blackhole=0|1   everything is lost, in silence      carrier=0|1        as if the cable were pulled
+ *   mtu=BYTES       larger packets are lost, in silence; 0 = none
  *
  * A key holds for both directions; "ab." or "ba." before it means one.  Frames count with their
  * Ethernet header, as in netem.  While running, each line "NAME KEY=VALUE,..." on standard input
@@ -41,13 +42,14 @@
 enum {
     MAX_LINKS = 16,
     SLOTS = 16384,       /* packets held per direction; a power of two */
+    ETHERNET_HEADER = 14,
     SLOT_SIZE = 1600,    /* Ethernet header and 1500 bytes, rounded up */
     TICK_NS = 400000,    /* while traffic flows the process wakes up once per tick, not once per packet */
     READS_PER_TURN = 256 /* so that a flood in one direction does not stop the other */
 };
 
 typedef struct {
-    double rate, delay, jitter, queue, loss, duplicate, reorder, reorder_ms, blackhole;
+    double rate, delay, jitter, queue, loss, duplicate, reorder, reorder_ms, blackhole, mtu;
 } Shape;
 
 typedef struct {
@@ -131,7 +133,7 @@ static int64_t depart(Pipe *p, uint32_t length, int64_t earliest, int64_t now)
 static void accept_packet(Pipe *p, uint32_t slot, uint32_t length, int64_t earliest, int64_t now)
 {
     int64_t due;
-    if (p->shape.blackhole)
+    if (p->shape.blackhole || (p->shape.mtu > 0 && length > p->shape.mtu + ETHERNET_HEADER))
         p->swallowed++;
     else if (chance(p->shape.loss))
         p->lost++;
@@ -195,6 +197,7 @@ static bool set_parameter(Link *link, char *key, double value)
             {"rate", &p->shape.rate},   {"delay", &p->shape.delay},         {"jitter", &p->shape.jitter},
             {"queue", &p->shape.queue}, {"loss", &p->shape.loss},           {"duplicate", &p->shape.duplicate},
             {"reorder", &p->shape.reorder}, {"reorder_ms", &p->shape.reorder_ms}, {"blackhole", &p->shape.blackhole},
+            {"mtu", &p->shape.mtu},
         };
         if (!strcmp(key, "carrier")) {
             int carrier = value != 0;

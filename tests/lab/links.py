@@ -27,6 +27,7 @@ class Shape:
     loss: float = 0  # percent
     duplicate: float = 0  # percent
     reorder: float = 0  # percent, held back by 5 ms
+    mtu: float = 0  # bytes; larger packets vanish, whatever the interfaces say
 
     def __str__(self) -> str:
         return ",".join(f"{field.name}={getattr(self, field.name):g}" for field in fields(self))
