@@ -34,6 +34,7 @@ from mqvpn.system.errors import OperationFailed
 from mqvpn.system.link import Netlink
 from mqvpn.system.monitor import Monitor
 from mqvpn.system.notify import Notifier
+from mqvpn.system.undo import JournalUnwritable
 from mqvpn.tunnel import events
 from mqvpn.tunnel.client import ClientTunnel, State
 from mqvpn.tunnel.qlog import Recorder
@@ -49,6 +50,7 @@ STATUSES = {
     events.Cause.REPLACED: exit.UNAVAILABLE,
 }
 
+AGAIN = 1.0  # seconds until what was refused is tried again
 LEAST_PAUSE = 0.3  # seconds between two attempts, however often interfaces change
 
 
@@ -79,6 +81,7 @@ class Client:
         self._tunnel: ClientTunnel | None = None
         self._closed: asyncio.Future[events.Closed] | None = None
         self._links_changed = asyncio.Event()
+        self._look_again: asyncio.TimerHandle | None = None
         self._mtu = 0
         self._was_up = False
         self.servers = Servers(settings.servers)
@@ -195,12 +198,24 @@ class Client:
 
     def _offer_uplinks(self, tunnel: ClientTunnel | None, now: float) -> None:
         current = self.uplinks.current()
-        self._host.let_replies_in(self.uplinks.carriers())
         for interface, ways in current.items():
             if tunnel is not None:
                 role = role_of(setting_of(self._settings, interface), spent=self.caps.is_spent(interface))
                 tunnel.set_role(interface, role, now)
                 tunnel.handle_link(interface, ways, now)
+        if self.uplinks.lacks_sockets:
+            self._look_soon()
+        self._host.let_replies_in(self.uplinks.carriers())
+
+    def _look_soon(self) -> None:
+        """Something was refused, for want of a descriptor perhaps: try it again."""
+        if self._look_again is None:
+            self._look_again = asyncio.get_running_loop().call_later(AGAIN, self._look)
+
+    def _look(self) -> None:
+        self._look_again = None
+        if not self._stop.wished:
+            self._links_may_have_changed()
 
     def _lead(self) -> None:
         """Have uplinks to the servers that the tunnel may lead to: all that are asked, until one of them is chosen."""
@@ -251,8 +266,14 @@ class Client:
     def _interfaces_changed(self, monitor: Monitor) -> None:
         try:
             changes = monitor.read()
-            if not changes or not self.uplinks.concerned(changes):
-                return
+        except OperationFailed as error:
+            log.warning("%s", error)
+            return
+        if changes and self.uplinks.concerned(changes):
+            self._links_may_have_changed()
+
+    def _links_may_have_changed(self) -> None:
+        try:
             now = clock()
             self._offer_uplinks(self._tunnel, now)
             if self.uplinks.gained or not self.uplinks.servers:
@@ -260,6 +281,7 @@ class Client:
             self.pump.wake(now)
         except OperationFailed as error:
             log.warning("%s", error)
+            self._look_soon()
 
     def _try_at_once(self) -> None:
         """A wait for the next attempt is over, as something has changed for the better."""
@@ -349,7 +371,7 @@ class Client:
                 log.debug("%s", error)
                 return
             log.error("%s", error)
-            self._stop(exit.FAILED)
+            self._stop(exit.UNDO if isinstance(error, JournalUnwritable) else exit.FAILED)
 
 
 async def _pause(delay: float, wake: asyncio.Event) -> None:

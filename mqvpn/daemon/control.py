@@ -18,6 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from mqvpn.daemon.accepting import Acceptor
 from mqvpn.daemon.tasks import Tasks
 from mqvpn.system.unixsocket import Listener, Peer, peer
 
@@ -121,17 +122,11 @@ class Control:
         self._tasks.cancel()
 
     async def _accept(self, listening: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
+        acceptor = Acceptor(listening, "control socket")
         pace = Pace(ACCEPTS, self._classes[True].limits.connections)
         while True:
             await pace.turn()
-            try:
-                connection, _ = await loop.sock_accept(listening)
-            except OSError as error:  # out of descriptors, most likely
-                log.warning("control socket: %s", error.strerror)
-                await asyncio.sleep(1)
-                continue
-            self._tasks.start(self._serve(connection))
+            self._tasks.start(self._serve(await acceptor.next()))
 
     async def _serve(self, connection: socket.socket) -> None:
         with connection, suppress(OSError, TimeoutError):

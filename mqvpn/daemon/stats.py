@@ -8,6 +8,7 @@ import json
 import logging
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,23 +27,26 @@ async def report(notifier: Notifier, figures: Figures, describe: Callable[[], st
     """Run until cancelled. `figures` fills the file, `describe` the status line."""
     path = os.environ.get(VARIABLE)
     loop = asyncio.get_running_loop()
-    told, next_status = "", 0.0
+    told, next_status, failed = "", 0.0, False
     while True:
         if path:
-            path = write(path, figures())
+            failed = write(path, figures(), failed)
         if loop.time() >= next_status and (status := describe()) != told:
             notifier.status(status)
             told, next_status = status, loop.time() + STATUS_INTERVAL
         await asyncio.sleep(INTERVAL if path else STATUS_INTERVAL)
 
 
-def write(path: str, figures: dict[str, Any]) -> str | None:
-    """Replace the file; returns its path, or None if it cannot be written, which is said once."""
+def write(path: str, figures: dict[str, Any], failed: bool = False) -> bool:
+    """Replace the file; whether that failed, which is said if it did not fail before."""
+    fresh = Path(f"{path}.new")
     try:
-        fresh = Path(f"{path}.new")
         fresh.write_text(json.dumps(figures) + "\n")
         fresh.replace(path)
     except OSError as error:
-        log.warning("no statistics in %s: %s", path, error.strerror)
-        return None
-    return path
+        with suppress(OSError):
+            fresh.unlink()
+        if not failed:
+            log.warning("no statistics in %s: %s", path, error.strerror)
+        return True
+    return False

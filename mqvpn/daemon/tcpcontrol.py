@@ -7,17 +7,15 @@ address that other machines reach is served only with Remote = true. Everything 
 
 import asyncio
 import json
-import logging
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Self
 
+from mqvpn.daemon.accepting import Acceptor
 from mqvpn.daemon.control import Pace
 from mqvpn.daemon.serverstatus import ServerStatus
 from mqvpn.daemon.tasks import Tasks
-
-log = logging.getLogger(__name__)
 
 MAX_REQUEST = 4096  # bytes
 MAX_ANSWER = 128 * 1024
@@ -50,15 +48,10 @@ class TcpControl:
         self._tasks.cancel()
 
     async def _accept(self, listening: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
+        acceptor = Acceptor(listening, "control interface")
         while True:
             await self._pace.turn()
-            try:
-                connection, _ = await loop.sock_accept(listening)
-            except OSError as error:
-                log.warning("control interface: %s", error.strerror)
-                await asyncio.sleep(1)
-                continue
+            connection = await acceptor.next()
             self._tasks.start(self._serve(connection, full=len(self._tasks) > MAX_CONNECTIONS))
 
     async def _serve(self, connection: socket.socket, *, full: bool) -> None:

@@ -41,6 +41,7 @@ class PathSocket:
     number: int
     udp: socket.socket | None = None
     index: int = 0  # of the interface it is bound to
+    refused: str = ""  # why it could not be opened
     told: str | None = None  # why it cannot be used, or by which addresses it can, as last logged
 
 
@@ -120,6 +121,11 @@ class Uplinks:
         return bool(changes) and (changes.everything or any_counts or bool(changes.interfaces & known))
 
     @property
+    def lacks_sockets(self) -> bool:
+        """Whether the last current() found an interface whose socket could not be opened."""
+        return any(entry.refused for entry in self._sockets)
+
+    @property
     def offers(self) -> bool:
         """Whether the last current() found any uplink."""
         return bool(self._offered)
@@ -151,6 +157,7 @@ class Uplinks:
         ]
 
     def _ways(self, entry: PathSocket, interface: Interface | None) -> tuple[Uplink, ...]:
+        entry.refused = ""
         if interface is None or interface.index != entry.index:
             self._close(entry)
         if interface is not None and entry.udp is None:
@@ -194,7 +201,7 @@ class Uplinks:
         if not self.servers:
             return
         locals_ = ", ".join(dict.fromkeys(way.local for way in ways if way.local))
-        reason = "" if ways else barred or self._reason(interface)
+        reason = "" if ways else barred or entry.refused or self._reason(interface)
         told, entry.told = entry.told, reason or f"from {locals_}"
         name = entry.interface
         if told == entry.told:
@@ -220,7 +227,7 @@ class Uplinks:
         except OperationFailed as error:
             if entry.interface == UNBOUND:
                 raise
-            log.warning("%s", error)
+            entry.refused = str(error)
             return
         entry.index = index
         self._pump.add_socket(entry.number, entry.udp)

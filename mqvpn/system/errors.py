@@ -19,6 +19,7 @@ HINTS = {
     errno.ENODEV: "check the name of the interface (ip link)",
     errno.EEXIST: "another program already put the same thing there: remove it",
     errno.EAFNOSUPPORT: "this kernel has no IPv6: take the IPv6 settings out of the configuration",
+    errno.EMFILE: "raise its limit of open files (LimitNOFILE= in its unit)",
     errno.EOPNOTSUPP: "this kernel lacks the feature",
 }
 

@@ -6,7 +6,9 @@ about a millisecond.
 """
 
 import errno
+import fcntl
 import socket
+import struct
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -27,6 +29,8 @@ T = TypeVar("T")
 IFF_UP, IFF_LOOPBACK = 1, 8
 IFA_F_NODAD, IFA_F_DADFAILED, IFA_F_TENTATIVE = 0x02, 0x08, 0x40
 RT_SCOPE_LINK = 253
+SIOCGIFINDEX = 0x8933  # <linux/sockios.h>
+IFREQ = struct.Struct("16si20x")  # struct ifreq: the name, and what is asked for
 RTM_F_FIB_MATCH = 0x2000
 RTN_UNICAST, RTN_UNREACHABLE, RTN_THROW = 1, 7, 9
 FIB_RULE_INVERT = 2
@@ -86,6 +90,7 @@ class Netlink:
     def __init__(self) -> None:
         self._worker = ThreadPoolExecutor(1, "netlink")
         self._ip: Any = self._worker.submit(IPRoute).result()
+        self._any = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 
     def __enter__(self) -> Self:
         return self
@@ -96,6 +101,7 @@ class Netlink:
     def close(self) -> None:
         self._worker.submit(self._ip.close)
         self._worker.shutdown()
+        self._any.close()
 
     @in_worker
     def interfaces(self) -> dict[str, Interface]:
@@ -113,7 +119,7 @@ class Netlink:
     def configure(self, want: TunLink) -> None:
         """Bring our TUN to `want`; may be called again. A gso_max_size that the kernel refuses is skipped."""
         with failing(f"set interface {want.name} up with MTU {want.mtu}"):
-            index = interface_index(want.name)
+            index = self._index(want.name)
             with change("link"):
                 self._ip.link("set", index=index, mtu=want.mtu, txqlen=want.queue, state="up")
         if want.gso_max_size is not None:
@@ -136,7 +142,7 @@ class Netlink:
             request["mark"] = mark
         answers: list[Any] = []
         with failing(f"look up the route to {address} through {interface}", NO_ROUTE):
-            answers = list(self._ip.route("get", oif=interface_index(interface), **request))
+            answers = list(self._ip.route("get", oif=self._index(interface), **request))
         return any(answer["type"] == RTN_UNICAST for answer in answers)
 
     @in_worker
@@ -147,7 +153,7 @@ class Netlink:
             request["mark"] = mark
         with failing(f"look up the route to {address}", NO_ROUTE):
             if interface:
-                request["oif"] = interface_index(interface)
+                request["oif"] = self._index(interface)
             for answer in self._ip.route("get", **request):
                 return str(answer.get_attr("RTA_PREFSRC") or "")
         return ""
@@ -166,7 +172,7 @@ class Netlink:
             request["mark"] = mark
         with failing(f"look up the route to {address}", NO_ROUTE):
             if zone is not None:
-                request["oif"] = int(zone) if zone.isdigit() else interface_index(zone)
+                request["oif"] = int(zone) if zone.isdigit() else self._index(zone)
             for answer in list(self._ip.route("get", **request)):
                 index = answer.get_attr("RTA_OIF")
                 [link] = list(self._ip.get_links(index))
@@ -213,12 +219,21 @@ class Netlink:
             return
         way: dict[str, Any] = {"type": "throw" if item.excluded else "unreachable"}
         if item.interface is not None:
-            way = {"oif": interface_index(item.interface)}
+            way = {"oif": self._index(item.interface)}
         family = FAMILIES[item.destination.version]
         destination = str(item.destination)
         self._ip.route(
             verb, family=family, dst=destination, table=item.table, proto=PROTOCOL, priority=item.metric, **way
         )
+
+    def _index(self, name: str) -> int:
+        """The interface's number, asked for by a socket that is there: if_nametoindex() opens one each time. Without
+        such an interface the kernel's own answer, ENODEV."""
+        try:
+            answer = fcntl.ioctl(self._any, SIOCGIFINDEX, IFREQ.pack(name.encode(), 0))
+        except OSError as error:
+            raise NetlinkError(error.errno or errno.ENODEV, name) from error
+        return int(IFREQ.unpack(answer)[1])
 
     def _own_addresses(self, index: int) -> set[AddressOnLink]:
         """All but the link-local ones, which the kernel makes."""
@@ -245,14 +260,6 @@ def failing(operation: str, ignored: tuple[int, ...] = ()) -> Iterator[None]:
     except NetlinkError as error:
         if error.code not in ignored:
             raise refused(operation, error.code) from error
-
-
-def interface_index(name: str) -> int:
-    """The interface's number; without such an interface the kernel's own answer, ENODEV."""
-    try:
-        return socket.if_nametoindex(name)
-    except OSError as error:
-        raise NetlinkError(errno.ENODEV, name) from error
 
 
 def _flags(message: Any) -> int:

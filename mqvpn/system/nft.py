@@ -7,7 +7,7 @@ day. No table but ours is ever touched.
 import re
 import subprocess
 
-from mqvpn.system.errors import OperationFailed
+from mqvpn.system.errors import OperationFailed, refused
 
 TIMEOUT = 10.0  # seconds; a transaction takes 20 ms
 
@@ -46,6 +46,8 @@ def _run(arguments: list[str], script: str, operation: str) -> subprocess.Comple
     except FileNotFoundError as error:
         hint = "install the package nftables"
         raise OperationFailed(operation, "there is no program nft", hint) from error
+    except OSError as error:  # no descriptor or no memory for it now
+        raise refused(f"run nft to {operation}", error.errno or 0) from error
     except subprocess.TimeoutExpired as error:
         hint = "see whether `nft list ruleset` works"
         raise OperationFailed(operation, f"nft did not end within {TIMEOUT:.0f} s", hint) from error

@@ -77,7 +77,11 @@ class Sysctls:
 
     def restore(self) -> None:
         """Put everything back, first what changes other values; what cannot be put back is logged."""
-        needed = {name for other in self._undo.others() for name in other.sysctls}
+        try:
+            needed = {name for other in self._undo.others() for name in other.sysctls}
+        except OperationFailed as error:  # they stay in the journal
+            log.warning("%s", error)
+            return
         self._remember_new(needed)
         ours = [n for n, made in self._changes.items() if n not in needed and self._read(n) == made.after]
         for name in sorted(ours, key=lambda name: name not in SIDE_EFFECTS):

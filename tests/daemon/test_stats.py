@@ -16,14 +16,18 @@ from tests.daemon.waiting import eventually
 def test_write_replaces_the_file(tmp_path: Path) -> None:
     path = str(tmp_path / "stats.json")
     for state in ("connecting", "up"):
-        assert write(path, {"state": state}) == path
+        assert not write(path, {"state": state})
         assert json.loads(Path(path).read_text()) == {"state": state}
     assert list(tmp_path.iterdir()) == [Path(path)]
 
 
-def test_an_unwritable_path_is_given_up(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    assert write(str(tmp_path / "no" / "stats.json"), {}) is None
-    assert "no statistics in" in caplog.text
+def test_an_unwritable_path_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "no" / "stats.json"
+    assert write(str(path), {})
+    assert write(str(path), {}, True)
+    assert caplog.text.count("no statistics in") == 1
+    path.parent.mkdir()
+    assert not write(str(path), {}, True)
 
 
 def test_report_writes_again_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
