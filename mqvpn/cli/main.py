@@ -2,9 +2,11 @@
 daemon, its result to the exit status. Warnings of the configuration go to stderr, one line each, before
 the daemon starts."""
 
+import os
 import sys
 from base64 import b64encode
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from os import EX_CONFIG, EX_OK, urandom
 from pathlib import Path
@@ -57,12 +59,23 @@ def command(prog: str, mode: str | None, argv: Sequence[str] | None) -> int:
     except ConfigError as error:
         print(error, file=sys.stderr)
         return EX_CONFIG
-    for warning in settings.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+    with suppress(OSError):  # a log on a full disk is no reason not to run
+        for warning in settings.warnings:
+            print(f"warning: {warning}", file=sys.stderr)
     if arguments.check:
         print(f"{arguments.check}: valid, {'client' if _is_client(settings) else 'server'}")
         return EX_OK
-    return _run(settings, partial(_load, arguments.config, given, mode))
+    status = _run(settings, partial(_load, arguments.config, given, mode))
+    _give_up_log()
+    return status
+
+
+def _give_up_log() -> None:
+    """What could not be written to stderr (a full disk) is lost; else Python tries again and ends with status 120."""
+    try:
+        sys.stderr.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 def _clean_up(path: str | None, given: dict[str, str | list[str]], mode: str | None) -> int:

@@ -90,6 +90,10 @@ def replace(path: Path, content: bytes) -> None:
         while rest:
             rest = rest[os.write(file, rest) :]
         os.fsync(file)
+        os.replace(new, path)
+    except OSError:
+        with suppress(OSError):
+            new.unlink()
+        raise
     finally:
         os.close(file)
-    os.replace(new, path)

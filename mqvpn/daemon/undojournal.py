@@ -7,7 +7,7 @@ from pathlib import Path
 from mqvpn.config.client import ClientSettings
 from mqvpn.config.server import ServerSettings
 from mqvpn.daemon import exit
-from mqvpn.system.undo import Undo
+from mqvpn.system.undo import JournalUnwritable, Undo
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +29,11 @@ def journal_of(settings: ClientSettings | ServerSettings) -> Undo:
     if not undo.lock():
         hint = "stop it, or give this one another TunName or RUNTIME_DIRECTORY"
         raise InUse(f"another mqvpn {settings.name} runs, with {folder}: {hint}")
+    try:
+        undo.prove()
+    except JournalUnwritable:
+        undo.close()
+        raise
     return undo
 
 

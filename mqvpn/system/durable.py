@@ -42,6 +42,17 @@ def replace(
     sync_directory(path.parent)
 
 
+def prove(path: Path, size: int) -> None:
+    """Find out whether `path` could be replaced by so many bytes; nothing is left of it. Raises OSError."""
+    clean(path)
+    descriptor = os.open(temporary(path), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(bytes(size))
+    finally:
+        clean(path)
+
+
 def replace_by_link(path: Path, target: str) -> None:
     """Put a symbolic link in the place of `path`. Raises OSError."""
     clean(path)

@@ -18,13 +18,14 @@ from typing import Any, Self
 
 from mqvpn.system import durable, namespace
 from mqvpn.system.change import change
-from mqvpn.system.errors import OperationFailed
+from mqvpn.system.errors import OperationFailed, refused
 from mqvpn.system.routing import Slot
 
 log = logging.getLogger(__name__)
 
 FILE = "undo.json"
 MAX_SIZE = 1 << 20  # bytes
+LEAST_ROOM = 4096  # bytes
 PATIENCE = 2.0  # seconds that a predecessor may take to end
 
 
@@ -102,6 +103,14 @@ class Undo:
         self._lock = handle
         return True
 
+    def prove(self) -> None:
+        """Find out whether there is room for the journal, before the first change. Raises JournalUnwritable."""
+        try:
+            if self._file is not None:
+                durable.prove(self._file, LEAST_ROOM)
+        except OSError as error:
+            raise self._unwritable(error) from error
+
     def note(self, **changes: Any) -> None:
         """Set these fields of the record. Raises JournalUnwritable; the old record then stands."""
         record = dataclasses.replace(self.record, **changes)
@@ -115,18 +124,25 @@ class Undo:
         self.record = record
 
     def done(self, *fields: str) -> None:
-        """These are undone: nothing of them is left in the record. A failure to note that is logged."""
+        """These are undone: nothing of them is left in the record. A failure to note that is logged; the file goes when
+        all is undone, for which a full disk has room."""
+        undone = {name: getattr(NOTHING, name) for name in fields}
         try:
-            self.note(**{name: getattr(NOTHING, name) for name in fields})
+            self.note(**undone)
         except JournalUnwritable as error:
             log.warning("%s", error)
+            self.record = dataclasses.replace(self.record, **undone)
 
     def others(self) -> list[Record]:
-        """The records of the other instances in this network namespace."""
+        """The records of the other instances in this network namespace. Raises OperationFailed."""
         if self._file is None:
             return []
+        try:
+            files = sorted(self._file.parent.parent.glob(f"*/{FILE}"))
+        except OSError as error:
+            raise refused("look for what other instances have changed", error.errno or 0) from error
         found = []
-        for file in sorted(self._file.parent.parent.glob(f"*/{FILE}")):
+        for file in files:
             if file != self._file:
                 try:
                     found.append(self._load(file))

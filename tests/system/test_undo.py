@@ -122,3 +122,27 @@ def test_every_point_is_somewhere_and_no_other() -> None:
 
 def test_without_the_variable_a_point_is_nothing() -> None:
     assert change.change("route") is change.change("nat")
+
+
+@pytest.mark.netns
+def test_on_a_full_disk_all_can_be_undone_and_nothing_begun(tmp_path: Path) -> None:
+    def inside_its_mounts() -> None:
+        mount("-t", "tmpfs", "-o", "size=64k", "tmpfs", str(tmp_path))
+        undo = Undo(tmp_path / "client-home")
+        note_all(undo)
+        undo.prove()
+        try:
+            with (tmp_path / "filler").open("wb", buffering=0) as filler:
+                while True:
+                    filler.write(bytes(4096))
+        except OSError:
+            pass
+        with pytest.raises(JournalUnwritable, match="No space left"):
+            undo.prove()
+        with pytest.raises(JournalUnwritable):
+            undo.note(block="work")
+        for name in FIELDS:
+            undo.done(name)
+        assert os.listdir(tmp_path / "client-home") == []
+
+    private_mounts(inside_its_mounts)
