@@ -9,6 +9,7 @@ from mqvpn.wire.http3 import H3ErrorCode
 
 # RFC 9001, section 4.8: CRYPTO_ERROR plus the TLS alerts bad_certificate (42) to unknown_ca (48)
 CERTIFICATE_ALERTS = range(0x100 + 42, 0x100 + 49)
+CERTIFICATE_EXPIRED = 0x100 + 45  # or not valid yet
 NO_ERRORS = (0, H3ErrorCode.H3_NO_ERROR)
 
 
@@ -20,6 +21,7 @@ def terminated(event: ConnectionTerminated, *, unanswered: bool, presented: str 
     code: int = event.error_code
     if code in CERTIFICATE_ALERTS:
         reason = f"the server's certificate is not trusted: {event.reason_phrase}"
+        reason += ", or is this machine's clock wrong?" if code == CERTIFICATE_EXPIRED else ""
         return Closed(reason + (f"; the server presented {presented}" if presented else ""), Cause.UNTRUSTED)
     # The C mqvpn closes the whole connection with this code instead of sending its 403.
     if unanswered and code == H3ErrorCode.H3_FRAME_ERROR:

@@ -14,14 +14,15 @@ class Lines(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
         self.messages: list[str] = []
-        self.addFilter(Repeats(self))
+        self.now = 0.0
+        self.addFilter(Repeats(self, lambda: self.now))
 
     def emit(self, record: logging.LogRecord) -> None:
         self.messages.append(record.getMessage())
 
     def log(self, message: str, at: float, *arguments: object) -> None:
         record = logging.LogRecord("mqvpn.x", logging.INFO, "f", 1, message, arguments, None)
-        record.created = at
+        self.now = at
         self.handle(record)
 
 

@@ -51,6 +51,11 @@ def test_certificates(alert: int) -> None:
     assert ending.terminated(terminated(0x100 + alert, "expired"), unanswered=False).cause is Cause.UNTRUSTED
 
 
+def test_a_certificate_whose_dates_do_not_fit() -> None:
+    reasons = [ending.terminated(terminated(0x100 + alert, "no"), unanswered=False).reason for alert in (45, 46)]
+    assert ["clock" in reason for reason in reasons] == [True, False]
+
+
 def test_other_tls_alerts_are_no_question_of_trust() -> None:
     for alert in (40, 49, 80, 120):
         assert ending.terminated(terminated(0x100 + alert), unanswered=False).cause is Cause.LOST
