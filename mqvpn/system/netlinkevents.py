@@ -15,6 +15,7 @@ SOL_NETLINK, NETLINK_ADD_MEMBERSHIP = 270, 1
 MESSAGE = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port
 ATTRIBUTE = struct.Struct("=HH")  # nlattr: length, type
 MAX_DATAGRAM = 1 << 16  # bytes
+DRAIN = 4096  # datagrams read at once after an overrun; a socket's buffer holds a few hundred
 
 
 class Subscription:
@@ -23,6 +24,7 @@ class Subscription:
     def __init__(self, purpose: str, protocol: int, groups: Iterable[int]) -> None:
         """purpose: for errors, such as "watch our routes"; groups: RTNLGRP_* or NFNLGRP_*. Raises OperationFailed."""
         self._purpose = purpose
+        self._overrun = False  # some were dropped, and what waits is older than that
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, protocol)
         try:
             self._socket.bind((0, 0))
@@ -42,16 +44,37 @@ class Subscription:
         """All since the last call, without waiting; an empty one stands for those that the kernel had to drop. Raises
         OperationFailed."""
         while True:
+            if self._overrun:
+                self._overrun = not self._drain()
+                yield b""
+                if self._overrun:
+                    return
             try:
                 datagram, sender = self._socket.recvfrom(MAX_DATAGRAM)
             except BlockingIOError:
                 return
             except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    raise refused(self._purpose, error.errno or 0) from error
-                datagram, sender = b"", (0, 0)
+                self._check(error)
+                continue
             if sender[0] == 0:  # the kernel; another process may only imitate it
                 yield datagram
+
+    def _drain(self) -> bool:
+        """Read what waits; whether nothing does then. Until then the kernel drops all that is new, and does not say so
+        again: who looks how things are before would miss what changes in between."""
+        for _ in range(DRAIN):
+            try:
+                self._socket.recvfrom(0)
+            except BlockingIOError:
+                return True
+            except OSError as error:
+                self._check(error)
+        return False
+
+    def _check(self, error: OSError) -> None:
+        if error.errno != errno.ENOBUFS:
+            raise refused(self._purpose, error.errno or 0) from error
+        self._overrun = True
 
 
 def messages(datagram: bytes) -> Iterator[tuple[int, bytes]]:
