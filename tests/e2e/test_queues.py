@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from mqvpn.system.tun import COUNTERS
+from tests.lab.links import Shape
 from tests.lab.net import Namespace, Net
 from tests.lab.site import SERVER_ADDRESSES, Site, build_site
 from tests.lab.traffic import Transfer, ping
@@ -26,10 +27,10 @@ def dropped_before(namespace: Namespace, interface: str) -> int:
     return int(namespace.run("cat", f"/sys/class/net/{interface}/statistics/tx_dropped"))
 
 
+@pytest.mark.parametrize("shape", [None, Shape(rate=300, delay=10)], ids=["unshaped", "300M"])
 @pytest.mark.parametrize("upload", [True, False], ids=["upload", "download"])
-def test_a_full_flow_delays_a_ping_beside_it_little(net: Net, upload: bool) -> None:
-    """In our own queues: how full the queue of a slow link becomes is measured by the bench's scenario `latency`."""
-    site = build_site(net, (None,))
+def test_a_full_flow_delays_a_ping_beside_it_little(net: Net, upload: bool, shape: Shape | None) -> None:
+    site = build_site(net, (shape,))
     with tunnel(site) as opened:
         idle = ping(site.client, INNER, count=10).median_ms
         ends = (site.client, site.server, INNER) if upload else (site.server, site.client, opened.client_address)
