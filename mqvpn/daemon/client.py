@@ -38,7 +38,7 @@ LIVE = (
     *("log_level", "paths", "reconnect", "reconnect_interval"),
     *("server_addr", "tls_server_name", "pins", "ca_file", "insecure", "auth_key"),
     *("scheduler", "cc", "spread", "reinjection", "init_max_path_id"),
-    *("routes", "exclude", "metric"),
+    *("routes", "exclude", "metric", "ipv6", "allow_lan"),
 )
 
 

@@ -29,6 +29,8 @@ class Host:
         self._interface = interface
         self._settings = settings
         self._link: TunLink | None = None
+        self._assigned: tuple[Network, ...] = ()
+        self._mtu = LEAST_MTU  # that the paths take
         self._carried: tuple[Network, ...] = ()
 
     def take_over(self) -> None:
@@ -52,6 +54,7 @@ class Host:
 
     def apply(self, addresses: tuple[Network, ...], mtu: int) -> None:
         """Give the TUN these addresses and this MTU; what the settings want of their IP versions is led into it."""
+        self._assigned, self._mtu = addresses, mtu
         self._carried = tuple(prefix for prefix in addresses if prefix.version == 4 or carries_ipv6(self._settings))
         inner = tuple(map(_on_link, self._carried))
         self._switch.set_addresses(tuple(address.ip for address in inner))
@@ -79,7 +82,8 @@ class Host:
         return self._routing.repair() or not whole
 
     def reload(self, settings: ClientSettings) -> None:
-        """Lead other destinations into the tunnel, and past it. Raises OperationFailed, and nothing is changed then."""
+        """Lead other destinations and IP versions into the tunnel, and past it. Raises OperationFailed, and nothing is
+        changed then."""
         former = self._settings
         try:
             self._go_by(settings)
@@ -89,8 +93,10 @@ class Host:
 
     def _go_by(self, settings: ClientSettings) -> None:
         self._settings = settings
-        self._switch.exclude(settings.exclude)
+        self._switch.reload(settings)
         self._routing.reload(settings)
+        if self._link is not None:
+            self.apply(self._assigned, self._mtu)
 
     def restore(self) -> None:
         """Take back what apply() and let_replies_in() did; the TUN takes its addresses along when it is closed."""

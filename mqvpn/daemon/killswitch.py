@@ -16,7 +16,6 @@ from mqvpn.system.block import Block
 from mqvpn.system.errors import OperationFailed
 from mqvpn.system.nftwatch import TableWatch
 from mqvpn.system.undo import Undo
-from mqvpn.wire.address import Network
 
 log = logging.getLogger(__name__)
 
@@ -49,10 +48,11 @@ class KillSwitch:
             self._block = replace(self._block, addresses=addresses)
             self._apply()
 
-    def exclude(self, networks: tuple[Network, ...]) -> None:
-        """Packets to these, and no others, may leave outside the tunnel. Raises OperationFailed."""
-        if self._wanted and networks != self._block.excluded:
-            self._block = replace(self._block, excluded=networks)
+    def reload(self, settings: ClientSettings) -> None:
+        """Let past the tunnel what these settings say. Raises OperationFailed."""
+        wish = replace(self._block, lan=settings.allow_lan, excluded=settings.exclude)
+        if self._wanted and wish != self._block:
+            self._block = wish
             self._apply()
 
     def close(self, *, lift: bool) -> None:

@@ -21,6 +21,7 @@ pytestmark = pytest.mark.netns
 
 SERVER = (SERVER_ADDRESSES[0], PORT)
 OTHER, OTHER_6 = SERVER_ADDRESSES[1], SERVER_ADDRESSES_6[1]  # reached with the tunnel and without it
+NEIGHBOUR = "10.1.0.1"
 FAR, FAR_6 = "203.0.113.9", "2001:db8:9::9"
 
 
@@ -65,6 +66,33 @@ def test_a_list_of_routes_and_its_reload(net: Net) -> None:
         time.sleep(0.5)
         assert "not reloaded" in client.log.read_text()
         assert way(site.client, FAR) == "mqc0"
+        assert client.stop() == 0
+    assert difference(before, snapshot(site.client.name)) == []
+
+
+def test_ipv6_and_local_networks_by_reload(net: Net) -> None:
+    site = build_site(net, [None])
+    before = snapshot(site.client.name)
+    config = net.directory / "client.conf"
+    changes = interface(KillSwitch="true", IPv6="auto", AllowLan="false")
+    with server_daemon(site), client_up(site, changes) as client:
+
+        def reload(old: str, new: str) -> None:
+            config.write_text(config.read_text().replace(old, new))
+            client.process.send_signal(signal.SIGHUP)
+
+        assert [way(site.client, address) for address in (FAR_6, NEIGHBOUR)] == ["mqc0", "mqc0"]
+        reload("AllowLan = false", "AllowLan = true")
+        wait_for("the way", lambda: way(site.client, NEIGHBOUR) == "up0")
+        assert ping(site.client, NEIGHBOUR, count=1).received == 1
+        reload("IPv6 = auto", "IPv6 = block")
+        wait_for("no way", lambda: way(site.client, FAR_6) == "none")
+        assert "fd77" not in site.client.ip("addr", "show", "dev", "mqc0")
+        reload("IPv6 = block\nAllowLan = true", "IPv6 = auto\nAllowLan = false")
+        wait_for("the way", lambda: way(site.client, FAR_6) == "mqc0")
+        assert ping(site.client, "fd77::1", count=1).received == 1
+        assert way(site.client, NEIGHBOUR) == "mqc0"
+        assert "takes effect with a restart" not in client.log.read_text()
         assert client.stop() == 0
     assert difference(before, snapshot(site.client.name)) == []
 
