@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from mqvpn.daemon import exit
+from mqvpn.daemon import exit, lent
 from mqvpn.daemon.dnshelper import take_back
 from mqvpn.daemon.log import start_logging
 from mqvpn.daemon.undojournal import CLIENT, RUN, SERVER, is_own, place
@@ -52,8 +52,9 @@ def _clean_up(folder: Path, instance: str) -> int:
 
 
 def restore(undo: Undo, netlink: Netlink) -> bool:
-    """Take back the routes, rules, firewall tables and kernel settings in the journal; whether that went well."""
-    steps = (lambda: routes(undo, netlink), lambda: tables(undo))
+    """Take back the routes, rules, firewall tables, kernel settings and the state of a TUN device that are in the
+    journal; whether that went well."""
+    steps = (lambda: routes(undo, netlink), lambda: tables(undo), lambda: lent.give_back(undo, netlink))
     well = [done(step) for step in steps]
     Sysctls(undo=undo).restore()
     return all(well)

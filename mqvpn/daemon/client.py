@@ -9,7 +9,7 @@ import os
 from contextlib import AsyncExitStack, closing
 
 from mqvpn.config.client import ClientSettings
-from mqvpn.daemon import exit, loop, watchdog
+from mqvpn.daemon import exit, lent, loop, watchdog
 from mqvpn.daemon.attempts import Client
 from mqvpn.daemon.ca import CAUnusable
 from mqvpn.daemon.control import Control
@@ -68,6 +68,7 @@ async def _serve(settings: ClientSettings, load: Load) -> int:
         up.callback(lambda: switch.close(lift=stop.by_user))
         switch.engage()
         device = up.enter_context(closing(Device(passed, settings.tun_name)))
+        lent.remember(undo, netlink, device.tun)
         host = Host(netlink, settings.tun_name, settings, switch, undo)
         host.take_over()
         up.callback(stop.unless_succeeded, host.restore)

@@ -21,7 +21,7 @@ from mqvpn.config.routes import DEFAULT
 from mqvpn.config.server import ServerSettings
 from mqvpn.config.values import Secret, User
 from mqvpn.connectip.pool import Pool
-from mqvpn.daemon import cleanup, exit, loop, watchdog
+from mqvpn.daemon import cleanup, exit, lent, loop, watchdog
 from mqvpn.daemon.control import Control
 from mqvpn.daemon.controlsocket import control_listener, control_port
 from mqvpn.daemon.device import Device
@@ -159,6 +159,7 @@ async def _serve(settings: ServerSettings, configuration: Any, load: Load) -> in
         udp = up.enter_context(passed.server_socket(settings.listen))
         device = up.enter_context(closing(Device(passed, settings.tun_name)))
         netlink = up.enter_context(Netlink())
+        lent.remember(undo, netlink, device.tun)
         host = Host(netlink, settings, pool, settings.tun_name, undo)
         up.callback(stop.unless_succeeded, host.restore)
         host.apply()

@@ -61,11 +61,12 @@ class Interface:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TunLink:
-    """How our TUN should be: up, with these addresses and no others; sizes in bytes, `queue` in packets."""
+    """How our TUN should be: with these addresses and no others; sizes in bytes, `queue` in packets."""
 
     name: str
     mtu: int
     addresses: tuple[AddressOnLink, ...] = ()
+    up: bool = True
     queue: int = 1000
     gso_max_size: int | None = None
 
@@ -118,10 +119,11 @@ class Netlink:
     @in_worker
     def configure(self, want: TunLink) -> None:
         """Bring our TUN to `want`; may be called again. A gso_max_size that the kernel refuses is skipped."""
-        with failing(f"set interface {want.name} up with MTU {want.mtu}"):
+        state = "up" if want.up else "down"
+        with failing(f"set interface {want.name} {state} with MTU {want.mtu}"):
             index = self._index(want.name)
             with change("link"):
-                self._ip.link("set", index=index, mtu=want.mtu, txqlen=want.queue, state="up")
+                self._ip.link("set", index=index, mtu=want.mtu, txqlen=want.queue, state=state)
         if want.gso_max_size is not None:
             self._set_gso_size(index, want.gso_max_size)
         for stale in self._own_addresses(index) - set(want.addresses):
@@ -131,6 +133,21 @@ class Netlink:
         for missing in want.addresses:
             if missing not in present:
                 self._add_address(index, want.name, missing)
+
+    @in_worker
+    def found(self, name: str) -> TunLink:
+        """How a TUN is now."""
+        with failing(f"look at interface {name}"):
+            index = self._index(name)
+            [link] = list(self._ip.get_links(index))
+        return TunLink(
+            name=name,
+            mtu=link.get_attr("IFLA_MTU"),
+            addresses=tuple(sorted(self._own_addresses(index), key=str)),
+            up=bool(link["flags"] & IFF_UP),
+            queue=link.get_attr("IFLA_TXQLEN"),
+            gso_max_size=link.get_attr("IFLA_GSO_MAX_SIZE"),
+        )
 
     @in_worker
     def reaches(self, address: Address, interface: str, mark: int | None = None) -> bool:

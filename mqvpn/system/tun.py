@@ -19,7 +19,7 @@ from mqvpn.system.change import change
 from mqvpn.system.errors import OperationFailed, refused
 from mqvpn.system.offloads import TSO, USO, VNET_HDR, without
 
-IFF_TUN, IFF_NO_PI, IFF_VNET_HDR = 0x0001, 0x1000, 0x4000
+IFF_TUN, IFF_PERSIST, IFF_NO_PI, IFF_VNET_HDR = 0x0001, 0x0800, 0x1000, 0x4000
 TUNSETIFF, TUNSETOFFLOAD, TUNSETVNETHDRSZ = 0x400454CA, 0x400454D0, 0x400454D8
 TUNGETIFF = 0x800454D2
 VNET_HEADER_SIZE = 10  # struct virtio_net_hdr without num_buffers
@@ -98,6 +98,12 @@ def adopt_tun(fd: int, name: str) -> Tun | None:
         return None
     os.set_blocking(fd, False)
     return Tun(fd, name, _set_offloads(fd, f"take over TUN interface {name}"))
+
+
+def is_lent(device: Tun) -> bool:
+    """Whether somebody else made it persistent, and so it stays when it is closed, with all that was set on it."""
+    flags: int = struct.unpack("16xH22x", fcntl.ioctl(device.fd, TUNGETIFF, bytes(40)))[0]
+    return bool(flags & IFF_PERSIST)
 
 
 def _open_device(operation: str) -> int:

@@ -38,15 +38,28 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Lent:
+    """How a persistent TUN device of somebody else was before we used it (link.TunLink)."""
+
+    name: str
+    mtu: int
+    addresses: tuple[str, ...]
+    up: bool
+    queue: int
+    gso_max_size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """What there is to undo: our routes and rules, the server's firewall tables, the client whose kill switch stands,
-    the client that set the DNS, and kernel settings by their names."""
+    the client that set the DNS, kernel settings by their names, and a TUN device that is not ours."""
 
     slot: Slot | None = None
     tables: tuple[str, ...] = ()
     block: str = ""
     dns: str = ""
     sysctls: Mapping[str, Change] = field(default_factory=dict)
+    lent: Lent | None = None
 
 
 NOTHING = Record()
@@ -178,11 +191,23 @@ class Undo:
 
 def decode(value: Mapping[str, Any]) -> Record:
     """The record in the file's JSON value. Raises ValueError, TypeError, KeyError or AttributeError."""
-    slot = value["slot"]
+    slot, lent = value["slot"], value.get("lent")  # which former versions did not note
     return Record(
         slot=Slot(int(slot["number"]), int(slot["table"])) if slot is not None else None,
         tables=tuple(str(table) for table in value["tables"]),
         block=str(value["block"]),
         dns=str(value["dns"]),
         sysctls={str(n): Change(str(c["before"]), str(c["after"])) for n, c in value["sysctls"].items()},
+        lent=_lent(lent) if lent is not None else None,
+    )
+
+
+def _lent(value: Mapping[str, Any]) -> Lent:
+    return Lent(
+        name=str(value["name"]),
+        mtu=int(value["mtu"]),
+        addresses=tuple(str(address) for address in value["addresses"]),
+        up=bool(value["up"]),
+        queue=int(value["queue"]),
+        gso_max_size=int(value["gso_max_size"]),
     )

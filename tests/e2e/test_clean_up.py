@@ -144,3 +144,25 @@ def test_where_nothing_can_be_noted_nothing_is_changed(net: Net) -> None:
             pass
         assert "what is to be undone" in net.log("client.log").read_text()
     assert difference(before, snapshot(site.client.name)) == []
+
+
+@pytest.mark.parametrize("died", [False, True], ids=["stop", "death"])
+def test_a_tun_that_others_made_is_given_back_as_it_was(net: Net, died: bool) -> None:
+    """Its MTU, queue, addresses and state, though it is persistent and outlives the daemon. It was up once,
+    which alone has the kernel give it a queue."""
+    site = build_site(net, [None])
+    for namespace, name in ((site.client, "mqc0"), (site.server, "mqs0")):
+        namespace.ip("tuntap", "add", name, "mode", "tun")
+        namespace.ip("link", "set", name, "mtu", "1300", "txqueuelen", "77", "up")
+        namespace.ip("link", "set", name, "down")
+        namespace.ip("addr", "add", "192.0.2.77/24", "dev", name)
+    before = [snapshot(site.client.name), snapshot(site.server.name)]
+    with server_daemon(site) as server, client_daemon(site) as client:
+        assert "192.0.2.77" not in site.client.ip("addr", "show", "dev", "mqc0")
+        for daemon, was in ((client, before[0]), (server, before[1])):
+            if died:
+                kill(daemon)
+                assert clean_up(daemon).returncode == 0
+            else:
+                assert daemon.stop() == 0
+            assert difference(was, snapshot(daemon.namespace.name)) == []

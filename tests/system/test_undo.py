@@ -11,7 +11,7 @@ import pytest
 
 from mqvpn.system import change, namespace
 from mqvpn.system.routing import Slot
-from mqvpn.system.undo import FILE, NOTHING, Change, JournalUnwritable, Record, Undo
+from mqvpn.system.undo import FILE, NOTHING, Change, JournalUnwritable, Lent, Record, Undo
 from tests.lab.mounts import mount, private_mounts
 from tests.lab.net import ROOT, Net
 from tests.system.inside import inside
@@ -23,8 +23,9 @@ FULL = Record(
     block="home",
     dns="home",
     sysctls={"net/ipv4/ip_forward": Change("0", "1")},
+    lent=Lent(name="tun0", mtu=1500, addresses=("192.0.2.1/24", "fd00::1/64"), up=True, queue=500, gso_max_size=65536),
 )
-FIELDS = ("slot", "tables", "block", "dns", "sysctls")
+FIELDS = ("slot", "tables", "block", "dns", "sysctls", "lent")
 
 
 def note_all(undo: Undo) -> None:
