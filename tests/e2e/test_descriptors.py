@@ -50,7 +50,7 @@ def connections(daemon: Daemon) -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("most", [64, 32])
+@pytest.mark.parametrize("most", [pytest.param(64, marks=pytest.mark.long), 32])
 def test_callers_wait_and_tunnels_go_on(net: Net, most: int) -> None:
     """A flood of callers at either end; meanwhile another client gets a tunnel."""
     with tunnel(build_site(net, [None])) as t, descriptors(t.server, most), descriptors(t.client, most):

@@ -62,7 +62,7 @@ def test_a_link_that_takes_less_than_its_interfaces_say(net: Net) -> None:
         print(f"a link of 1400: MTU {mtu} inside")
 
 
-@pytest.mark.parametrize("mtu", [1400, 1492])
+@pytest.mark.parametrize("mtu", [1400, pytest.param(1492, marks=pytest.mark.long)])
 def test_a_link_that_takes_less_from_now_on(net: Net, mtu: int) -> None:
     """Packets of 1280 bytes go on in both directions, and TCP within seconds."""
     site = build_site(net, [Shape(rate=50, delay=10)])

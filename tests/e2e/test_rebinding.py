@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 import struct
 import subprocess
@@ -26,6 +27,7 @@ CTNETLINK_DELETE = 1 << 8 | 2  # NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_DELETE: wi
 REQUEST_AND_ACK = 0x5
 EVERY = 5.0  # seconds between two rebindings
 QUIET = 4.0  # seconds before the first one
+CASES = list(itertools.product(("port", "address"), ("up", "down")))
 RULES = """
 add table ip nat
 delete table ip nat
@@ -74,24 +76,26 @@ def rebind(nat: Namespace, number: int, what: str) -> None:
     inside(nat, change)
 
 
-@pytest.mark.parametrize("way", ["up", "down"])
-@pytest.mark.parametrize("what", ["port", pytest.param("address", marks=pytest.mark.long)])
-def test_a_tunnel_lives_through_rebindings(net: Net, what: str, way: str) -> None:
+@pytest.mark.parametrize(
+    ("what", "way", "every"),
+    [("port", "down", 2.5), *(pytest.param(*case, EVERY, marks=pytest.mark.long) for case in CASES)],
+)
+def test_a_tunnel_lives_through_rebindings(net: Net, what: str, way: str, every: float) -> None:
     """The same session, and at least 80 % of the goodput that it has without."""
     site, nat = build_nat_site(net, Shape(rate=50, delay=10))
     rebind(nat, 0, what)
     with tunnel(site) as t:
         ends = (site.client, site.server, INNER) if way == "up" else (site.server, site.client, t.client_address)
         with Stream(*ends) as stream:
-            flow = Transfer(*ends, seconds=QUIET + 2 * EVERY).start()
+            flow = Transfer(*ends, seconds=QUIET + 2 * every).start()
             time.sleep(QUIET)
             remotes = [remote(t)]
             for number in (1, 2):
                 rebind(nat, number, what)
-                time.sleep(EVERY)
+                time.sleep(every)
                 remotes.append(remote(t))
         result, lost = flow.result(), stream.result.lost
-    before, during = result.between(1, QUIET), result.between(QUIET, QUIET + 2 * EVERY)
+    before, during = result.between(1, QUIET), result.between(QUIET, QUIET + 2 * every)
     print(f"{what}, {way}: {during:.1f} Mbit/s, without {before:.1f}; ", end="")
     print(f"longest gap {stream.result.longest_gap:.3f} s, lost {lost} of {stream.result.sent}")
     assert during >= 0.8 * before
