@@ -94,7 +94,7 @@ class Client:
         self.uplinks = Uplinks(netlink, self.pump, interfaces, passed, settings.fwmark)
         self.pump.on_gap = self._slept
         self.caps = Caps(lambda: self._settings, self.uplinks, self._caps_changed)
-        self.dns = Dns(settings, device.name, stop, host.undo)
+        self.dns = Dns(settings, device.name, stop, host.undo, lambda: stop.succeeded)
         self.status = ClientStatus(settings, self._engine, self.pump, device.name, self.dns, self.servers)
         self.status.interfaces, self.status.usage = self.uplinks.names, self.caps.usage
 

@@ -92,7 +92,7 @@ def _dns(undo: Undo, instance: str) -> None:
             answer = take_back(name)
         if answer.error:
             raise OperationFailed("take the DNS back", answer.error, "see mqvpn-client(8)")
-        undo.done("dns")
+    undo.done("dns", "former")  # that of a link goes with it
 
 
 def _block(undo: Undo) -> None:

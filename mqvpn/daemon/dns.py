@@ -1,8 +1,9 @@
 """The client's DNS: chosen and checked at start, set when the tunnel is first up, kept through reconnects, taken back.
 
 systemd-resolved is told over D-Bus if it answers this machine's lookups; else mqvpn-dns writes /etc/resolv.conf or
-calls resolvconf. What a predecessor left is taken back before the server's name is looked up: by the tunnel's name
-servers it could not be found. (A DNS_ASSIGN capsule of the server would join the settings in wanted().)
+calls resolvconf. A successor takes it over, and asks the name servers that the machine had before where the server is,
+for those in the tunnel cannot be asked yet. What the journal does not tell of, or is not wanted this way any more, is
+taken back first. (A DNS_ASSIGN capsule of the server would join the settings in wanted().)
 """
 
 import asyncio
@@ -24,7 +25,7 @@ from mqvpn.system.dns import LinkDns, resolved_is_asked
 from mqvpn.system.dnsrequest import MAX_LINE, Answer, Request, decode_answer
 from mqvpn.system.errors import OperationFailed
 from mqvpn.system.resolvfile import marked
-from mqvpn.system.undo import Undo
+from mqvpn.system.undo import Record, Undo
 
 log = logging.getLogger(__name__)
 
@@ -40,30 +41,44 @@ class Keeper(Protocol):
 
     async def start(self) -> None: ...
     def refresh(self) -> None: ...
-    async def stop(self) -> None: ...
+    async def stop(self, *, leave: bool) -> None: ...
+    async def take_back(self) -> None: ...
 
 
 class Dns:
-    """The DNS that the settings want, for the TUN `interface`; entering it raises OperationFailed."""
+    """The DNS that the settings want, for the TUN `interface`; entering it raises OperationFailed.
 
-    def __init__(self, settings: ClientSettings, interface: str, stop: Callable[[int], None], undo: Undo) -> None:
+    `succeeded` says at the end whether another process takes over: then it is left as it is.
+    """
+
+    def __init__(
+        self,
+        settings: ClientSettings,
+        interface: str,
+        stop: Callable[[int], None],
+        undo: Undo,
+        succeeded: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._dns = wanted(settings)
         self._mode = settings.dns_mode
         self._interface = interface
         self._instance = settings.instance or interface
         self._stop = stop
         self._undo = undo
+        self._succeeded = succeeded
         self._keeper: Keeper | None = None
         self._starting: asyncio.Task[None] | None = None
         self._in_effect = False
+        self._inherited = False  # that of a predecessor is still in effect
         self._former: list[str] = []
 
     async def __aenter__(self) -> Self:
-        if marked() or self._undo.record.dns:
-            await self._take_back_leftover()
+        left = self._undo.record
+        if self._dns is None or left.former is None:
+            await self._take_back(left)
         if self._dns is not None:
             self._keeper = await self._choose(self._dns)
-            self._former = stub.name_servers()
+            await self._take_over(self._keeper)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -71,8 +86,11 @@ class Dns:
             self._starting.cancel()
             with suppress(asyncio.CancelledError):
                 await self._starting
-            if self._keeper is not None:
-                await self._keeper.stop()
+        if self._keeper is not None and (self._starting is not None or self._inherited):
+            leave = self._succeeded()
+            await self._keeper.stop(leave=leave)
+            if not leave:
+                self._undo.done("former")
 
     def tunnel_up(self, ready: Callable[[], None]) -> None:
         """Set the DNS if that has not been done, and call `ready` when it is in effect; a failure stops the daemon."""
@@ -87,6 +105,8 @@ class Dns:
     def others(self) -> list[str]:
         """The machine's own name servers while those in the tunnel are set; who is in the tunnel cannot tell where its
         server is when it is down."""
+        if self._inherited:
+            return self._former
         if not self._in_effect or self._dns is None:
             return []
         ours = {str(address) for address in self._dns.servers}
@@ -104,22 +124,39 @@ class Dns:
         problem = self._keeper.problem if self._keeper is not None else ""
         return f"; DNS: {problem}" if problem else ""
 
-    async def _take_back_leftover(self) -> None:
+    async def _take_over(self, keeper: Keeper) -> None:
+        """Leave what a predecessor set until the tunnel is up, if this keeper is of its kind; else take it back."""
+        left = self._undo.record
+        if left.former is not None and isinstance(keeper, Files) == bool(left.dns):
+            self._inherited, self._former = True, list(left.former)
+            return
+        await self._take_back(left)
+        await keeper.take_back()
+        self._former = stub.name_servers()
+
+    async def _take_back(self, left: Record) -> None:
+        """What a predecessor left, by its journal or by the look of the file."""
         try:
-            await ask(Request("restore", self._undo.record.dns or self._instance))
-            self._undo.done("dns")
+            if left.dns or marked():
+                await ask(Request("restore", left.dns or self._instance))
+            elif left.former is not None:
+                from mqvpn.system import resolved
+
+                await resolved.revert(self._interface)
+            self._undo.done("dns", "former")
         except OperationFailed as error:
             log.warning("the DNS of a client that was killed is not taken back: %s", error)
 
     async def _start(self, keeper: Keeper, ready: Callable[[], None]) -> None:
         try:
+            self._undo.note(former=tuple(self._former))
             await keeper.start()
         except OperationFailed as error:
             log.error("%s", error)
             self._stop(exit.FAILED)
             return
         log.info("DNS set by %s", keeper)
-        self._in_effect = True
+        self._in_effect, self._inherited = True, False
         ready()
 
     async def _choose(self, dns: LinkDns) -> Keeper:
@@ -127,7 +164,6 @@ class Dns:
             from mqvpn.system import resolved  # dbus-next takes long to import
 
             if await resolved.present():
-                await resolved.revert(self._interface)
                 return resolved.Link(self._interface, dns)
             if self._mode == "resolved":
                 hint = "systemctl enable --now systemd-resolved, or choose another DNSMode"
@@ -135,9 +171,7 @@ class Dns:
         if dns.over_tls == "yes":
             reason, hint = "this machine does not ask systemd-resolved", "take it out, or install systemd-resolved"
             raise OperationFailed("set DNSOverTLS = yes", reason, hint)
-        files = Files(self._instance, self._interface, self._mode, dns, self._undo)
-        await files.take_back()
-        return files
+        return Files(self._instance, self._interface, self._mode, dns, self._undo)
 
 
 class Files:
@@ -164,9 +198,11 @@ class Files:
     def refresh(self) -> None:
         """A file does not care which interface has the name."""
 
-    async def stop(self) -> None:
+    async def stop(self, *, leave: bool) -> None:
         if self._watch is not None:
             self._watch.cancel()
+        if leave:
+            return
         try:
             await self.take_back()
         except OperationFailed as error:

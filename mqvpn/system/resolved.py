@@ -84,13 +84,18 @@ class Link:
         """Set it once more: the interface may be another one of the same name."""
         self._again.set()
 
-    async def stop(self) -> None:
-        """Take it back; what cannot be taken back goes with the interface, and is logged."""
+    async def stop(self, *, leave: bool) -> None:
+        """Keep it no more, and take it back unless a successor does."""
         if self._keeper is not None:
             self._keeper.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._keeper
             self._keeper = None
+        if not leave:
+            await self.take_back()
+
+    async def take_back(self) -> None:
+        """Also what a predecessor set; what cannot be taken back goes with the interface, and is logged."""
         await revert(self._interface)
 
     async def _keep(self) -> None:
@@ -133,8 +138,7 @@ class Link:
         await bus.resolved("SetLinkDNS", "ia(iay)", [index, servers])
         await bus.resolved("SetLinkDomains", "ia(sb)", [index, domains])
         await bus.resolved("SetLinkDefaultRoute", "ib", [index, True])
-        if self._dns.over_tls:
-            await bus.resolved("SetLinkDNSOverTLS", "is", [index, self._dns.over_tls])
+        await bus.resolved("SetLinkDNSOverTLS", "is", [index, self._dns.over_tls])  # "": resolved's own setting
 
     def _domains(self) -> tuple[str, ...]:
         """~. sends all names to this link, but those that another one claims more closely."""
@@ -288,7 +292,8 @@ def _open() -> MessageBus:
 
 async def _connect(bus: MessageBus) -> None:
     try:
-        await asyncio.wait_for(bus.connect(), LIMIT)
+        async with asyncio.timeout(LIMIT):  # wait_for() of Python 3.11 may forget that it was cancelled
+            await bus.connect()
     except TimeoutError:
         raise Lost(f"the system bus did not answer within {LIMIT:.0f} s") from None
     except (OSError, EOFError, AuthError) as error:

@@ -52,12 +52,14 @@ class Lent:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """What there is to undo: our routes and rules, the server's firewall tables, the client whose kill switch stands,
-    the client that set the DNS, kernel settings by their names, and a TUN device that is not ours."""
+    the client that set the DNS in a file, the machine's own name servers if a client set the DNS in any way, kernel
+    settings by their names, and a TUN device that is not ours."""
 
     slot: Slot | None = None
     tables: tuple[str, ...] = ()
     block: str = ""
     dns: str = ""
+    former: tuple[str, ...] | None = None
     sysctls: Mapping[str, Change] = field(default_factory=dict)
     lent: Lent | None = None
 
@@ -191,12 +193,14 @@ class Undo:
 
 def decode(value: Mapping[str, Any]) -> Record:
     """The record in the file's JSON value. Raises ValueError, TypeError, KeyError or AttributeError."""
-    slot, lent = value["slot"], value.get("lent")  # which former versions did not note
+    slot = value["slot"]
+    lent, former = value.get("lent"), value.get("former")  # which former versions did not note
     return Record(
         slot=Slot(int(slot["number"]), int(slot["table"])) if slot is not None else None,
         tables=tuple(str(table) for table in value["tables"]),
         block=str(value["block"]),
         dns=str(value["dns"]),
+        former=tuple(str(server) for server in former) if former is not None else None,
         sysctls={str(n): Change(str(c["before"]), str(c["after"])) for n, c in value["sysctls"].items()},
         lent=_lent(lent) if lent is not None else None,
     )

@@ -20,7 +20,7 @@ from mqvpn.daemon.dns import OVERWRITTEN, Dns, wanted
 from mqvpn.system.dns import LinkDns
 from mqvpn.system.dnsrequest import MAX_LINE, decode
 from mqvpn.system.errors import OperationFailed
-from mqvpn.system.undo import Undo
+from mqvpn.system.undo import FILE, Undo
 from tests.fakes.bus import PrivateBus
 from tests.fakes.resolved import FakeResolved
 from tests.lab.mounts import mount, own, private_mounts
@@ -46,10 +46,10 @@ def test_what_the_settings_want() -> None:
 class Run:
     """A Dns, how often it was ready, and the exit status it asked for."""
 
-    def __init__(self, **changes: Any) -> None:
+    def __init__(self, undo: Undo | None = None, *, succeeded: bool = False, **changes: Any) -> None:
         self.ready = 0
         self.stopped: list[int] = []
-        self.dns = Dns(settings(**changes), "lo", self.stopped.append, Undo(None))
+        self.dns = Dns(settings(**changes), "lo", self.stopped.append, undo or Undo(None), lambda: succeeded)
 
     def up(self) -> None:
         self.dns.tunnel_up(self._ready)
@@ -196,6 +196,57 @@ async def test_what_a_killed_predecessor_left_is_taken_back_at_once() -> None:
         run = Run(**changes)
         async with run.dns:
             assert RESOLV_CONF.read_text() == BEFORE
+
+
+async def live(journal: Path, *, succeeded: bool = False, **changes: Any) -> list[str]:
+    """A client that was up from its start to its end, and the name servers to ask for its server before it was up."""
+    run = Run(Undo(journal), succeeded=succeeded, **changes)
+    async with run.dns:
+        others = run.dns.others()
+        if run.dns.status() is not None:
+            run.up()
+            await run.until(lambda: run.ready == 1)
+    return others
+
+
+@story()
+async def test_a_successor_takes_the_file_over_without_a_gap() -> None:
+    journal = Path("/run/mqvpn")
+    assert await live(journal, succeeded=True) == []
+    ours = RESOLV_CONF.stat().st_ino, RESOLV_CONF.read_text()
+    assert "nameserver 9.9.9.9" in ours[1]
+    run = Run(Undo(journal), succeeded=True)
+    async with run.dns:  # ends before its tunnel is up
+        assert run.dns.others() == ["192.0.2.1"]
+    assert (RESOLV_CONF.stat().st_ino, RESOLV_CONF.read_text()) == ours
+    assert await live(journal) == ["192.0.2.1"]
+    assert RESOLV_CONF.read_text() == BEFORE
+    await live(journal, succeeded=True)
+    assert await live(journal, dns=()) == []
+    assert RESOLV_CONF.read_text() == BEFORE
+    assert not (journal / FILE).exists()
+
+
+@story(resolved=True)
+async def test_a_successor_takes_resolved_over_without_a_gap() -> None:
+    journal = Path("/run/mqvpn")
+    await live(journal, succeeded=True, dns_over_tls="yes")
+    told = Machine.resolved.link("lo")
+    assert told.servers == ["9.9.9.9"]
+    Machine.resolved.calls.clear()
+    run = Run(Undo(journal))
+    async with run.dns:
+        run.up()
+        await run.until(lambda: run.ready == 1)
+        assert "RevertLink" not in Machine.resolved.calls
+        assert (Machine.resolved.link("lo").servers, Machine.resolved.link("lo").over_tls) == (["9.9.9.9"], "")
+    assert Machine.resolved.links == {}
+    for changes in ({"dns": ()}, {"dns_mode": "file"}):
+        await live(journal, succeeded=True)
+        run = Run(Undo(journal), **changes)
+        async with run.dns:
+            assert Machine.resolved.links == {}
+    assert not (journal / FILE).exists()
 
 
 @story()

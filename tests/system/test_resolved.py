@@ -88,7 +88,7 @@ def run(bus: PrivateBus, test: Test, dns: LinkDns = DNS) -> None:
             link = resolved.Link(INTERFACE, dns)
             await link.start()
             await test(bus, fake, link)
-            await link.stop()
+            await link.stop(leave=False)
         assert [task for task in asyncio.all_tasks() if task is not asyncio.current_task()] == []
 
     asyncio.run(body())
@@ -100,15 +100,15 @@ def test_set_and_taken_back(bus: PrivateBus) -> None:
     async def test(bus: PrivateBus, fake: FakeResolved, link: resolved.Link) -> None:
         assert fake.link(INTERFACE) == SET
         assert link.problem == ""
-        await link.stop()
+        await link.stop(leave=False)
         assert fake.links == {}
 
     run(bus, test)
 
 
-def test_over_tls_is_left_alone_unless_asked_for(bus: PrivateBus) -> None:
+def test_over_tls_is_as_resolved_is_set_unless_asked_for(bus: PrivateBus) -> None:
     async def test(bus: PrivateBus, fake: FakeResolved, link: resolved.Link) -> None:
-        assert "SetLinkDNSOverTLS" not in fake.calls
+        assert fake.link(INTERFACE).over_tls == ""
 
     run(bus, test, LinkDns(DNS.servers))
 

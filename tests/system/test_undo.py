@@ -21,11 +21,12 @@ FULL = Record(
     slot=Slot(3, 28020),
     tables=("mqvpn_mqs0",),
     block="home",
+    former=("192.0.2.1",),
     dns="home",
     sysctls={"net/ipv4/ip_forward": Change("0", "1")},
     lent=Lent(name="tun0", mtu=1500, addresses=("192.0.2.1/24", "fd00::1/64"), up=True, queue=500, gso_max_size=65536),
 )
-FIELDS = ("slot", "tables", "block", "dns", "sysctls", "lent")
+FIELDS = ("slot", "tables", "block", "dns", "former", "sysctls", "lent")
 
 
 def note_all(undo: Undo) -> None:

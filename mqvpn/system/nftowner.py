@@ -1,0 +1,44 @@
+"""Owned nftables tables: nobody but the owner's netlink socket can change or flush one that has the flag `owner`, and
+with `persist` it stays, without owner, when that socket is closed by whatever death.
+
+Linux 6.9 and libnftables 1.1 have both. libnftables holds one socket for each of its contexts, so a context that lives
+as long as the daemon owns what it makes, which the short-lived program nft (nft.py) could not. The next one takes over
+a table that has no owner any more by replacing it. Others see EPERM at the table, and `nft flush ruleset` passes it by.
+"""
+
+import ctypes
+
+from mqvpn.system.errors import OperationFailed
+
+LIBRARY = "libnftables.so.1"
+FLAGS = "flags owner, persist;"
+
+
+class Owner:
+    """One context of libnftables; close() gives up what it owns, which stays."""
+
+    def __init__(self) -> None:
+        """Raises OperationFailed where there is no libnftables."""
+        try:
+            library = ctypes.CDLL(LIBRARY)
+            library.nft_ctx_new.restype = ctypes.c_void_p
+            library.nft_ctx_get_error_buffer.restype = ctypes.c_char_p
+            self._context = ctypes.c_void_p(library.nft_ctx_new(0))
+            library.nft_ctx_buffer_error(self._context)
+        except (OSError, AttributeError) as error:
+            raise OperationFailed("own a firewall table", str(error), "install the package nftables") from error
+        self._library = library
+
+    def close(self) -> None:
+        """May be called again."""
+        if self._context:
+            self._library.nft_ctx_free(self._context)
+            self._context = ctypes.c_void_p()
+
+    def transact(self, script: str, operation: str) -> None:
+        """As nft.transact(); what is made there with FLAGS is this one's. Raises OperationFailed."""
+        status = self._library.nft_run_cmd_from_buffer(self._context, script.encode())
+        text = self._library.nft_ctx_get_error_buffer(self._context)
+        if status:
+            reason = ((text or b"").decode(errors="replace").strip() or "libnftables refused it").splitlines()[0]
+            raise OperationFailed(operation, reason, "see whether `nft list ruleset` works")
