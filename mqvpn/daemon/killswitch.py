@@ -1,7 +1,7 @@
 """The client's kill switch in time: engaged before anything is sent, kept whole, lifted only by the user's stop.
 
-The block belongs to no process (system.block): a daemon that dies leaves it standing, and its successor takes it over.
-Whoever takes it out of the firewall while the client runs gets it back at once.
+A daemon that dies leaves it standing, and its successor takes it over (system.block). Whoever manages to take it out of
+the firewall while the client runs gets it back at once.
 """
 
 import asyncio
@@ -28,6 +28,7 @@ class KillSwitch:
         self._name = settings.name
         self._wanted = settings.kill_switch
         self._block = block_of(settings)
+        self._keeper = block.Keeper() if self._wanted else None
         self._watch: TableWatch | None = None
         self._repairs = Repairs("kill switch", self._repair)
 
@@ -39,7 +40,8 @@ class KillSwitch:
             self._apply()
             log.info("kill switch: traffic outside the tunnel is blocked")
         elif _stands(self._name):
-            self._lift()
+            block.lift(self._name)
+            self._undo.done("block")
             log.info("kill switch: not asked for any more, so the block of an earlier run is lifted")
 
     def set_addresses(self, addresses: tuple[IPv4Address | IPv6Address, ...]) -> None:
@@ -62,23 +64,22 @@ class KillSwitch:
             asyncio.get_running_loop().remove_reader(self._watch.fileno())
             self._watch.close()
             self._watch = None
-        if not self._wanted:
+        if self._keeper is None:
             return
         if not lift:
+            self._keeper.close()
             log.warning("kill switch: traffic outside the tunnel stays blocked; `mqvpnctl unblock` lifts it")
             return
         try:
-            self._lift()
+            self._keeper.lift(self._name)
+            self._undo.done("block")
         except OperationFailed as error:
             log.warning("%s", error)
 
-    def _lift(self) -> None:
-        block.lift(self._name)
-        self._undo.done("block")
-
     def _apply(self) -> None:
         self._undo.note(block=self._name)
-        block.apply(self._block)
+        if self._keeper is not None:
+            self._keeper.apply(self._block)
         if self._watch is not None:
             self._watch.lost()  # what the transaction itself replaced
 

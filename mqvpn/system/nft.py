@@ -32,6 +32,16 @@ def transact(script: str, operation: str) -> None:
         raise OperationFailed(operation, reason, hint)
 
 
+def remove(table: str, operation: str) -> None:
+    """Remove a table, if it is there. Raises OperationFailed, also when it belongs to a process that lives."""
+    if table not in tables():
+        return
+    done = _run(["delete", "table", "inet", table], "", operation)
+    if done.returncode and table in tables():
+        hint = "run it as root; what a client blocks that runs is lifted by stopping it (mqvpnctl down NAME)"
+        raise OperationFailed(operation, done.stderr.strip().splitlines()[0], hint)
+
+
 def tables() -> list[str]:
     """The names of all tables of the family inet. Raises OperationFailed when nft cannot be run."""
     lines = _run(["list", "tables", "inet"], "", "list the firewall's tables").stdout.splitlines()

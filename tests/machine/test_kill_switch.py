@@ -38,17 +38,28 @@ def blocked(pair: Pair) -> bool:
     return TABLE in pair.client.run("nft", "list", "tables")
 
 
+def owned(pair: Pair) -> bool:
+    return "flags owner,persist" in pair.client.run("nft", "list", "table", "inet", TABLE)
+
+
 def test_nothing_leaks_through_death_and_restart(shut: Pair) -> None:
+    """While the client lives the block is its own: not to be flushed, nor lifted by others; each successor takes it."""
     before = snapshot(shut.client.namespace.name)
     shut.connect()
     namespace = shut.client.namespace
     with Capture(namespace, ["up0", "up1"]) as capture, chatter(namespace):
+        shut.client.run("nft", "flush", "ruleset")
+        assert owned(shut)
+        with pytest.raises(LabError, match=r"Operation not permitted; .*mqvpnctl down NAME"):
+            shut.client.run("mqvpnctl", "unblock", "home")
         shut.client.run("systemctl", "kill", "-s", "KILL", CLIENT)
         shut.client.wait_active(CLIENT)
         shut.wait_for_echo()
+        assert owned(shut)
         shut.client.run("systemctl", "restart", CLIENT)
         shut.wait_for_echo()
-        assert blocked(shut)
+        shut.client.run("nft", "flush", "ruleset")
+        assert owned(shut)
     assert capture.leaks([(SERVER_ADDRESS, 443)]) == []
     shut.client.run("systemctl", "stop", CLIENT)
     wait_for("the block is lifted", lambda: not blocked(shut), timeout=5)
@@ -87,6 +98,7 @@ def test_a_broken_configuration_locks_nobody_out_and_leaves_nothing(shut: Pair, 
         wait_for("it has failed", lambda: shut.client.show(CLIENT, "ActiveState", "ExecMainStatus") == failed)
         wait_for("all but the block is undone", lambda: all("nftables" in line for line in left()))
         assert blocked(shut)
+        assert not owned(shut)
         assert TABLE in shut.client.run("mqvpnctl", "unblock", "home")
         assert left() == []
     finally:
