@@ -43,9 +43,9 @@ class Selector(selectors.EpollSelector):
         self._watched[fd] = callback
 
     def unwatch(self, fd: int) -> None:
-        """Forget a descriptor of watch(), before it is closed."""
-        self._outer.unregister(fd)
-        del self._watched[fd]
+        """Forget a descriptor of watch(), if it is one, before it is closed."""
+        if self._watched.pop(fd, None) is not None:
+            self._outer.unregister(fd)
 
     def select(self, timeout: float | None = None) -> list[Any]:
         """As asyncio calls it: None waits without end, 0 does not wait."""
