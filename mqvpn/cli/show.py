@@ -32,8 +32,20 @@ CLIENT_COLUMNS = (
     Column("RTT", "rtt", 4, right=True),
     Column("OUT", "out", 3, right=True),
     Column("IN", "in", 3, right=True),
+    Column("WAITED", "waited", 6, right=True),
     Column("FROM", "from", 5),
 )
+SERVER_COLUMNS = (Column("SERVER", "name"), Column("STATE", "state"))
+METERED_COLUMNS = (
+    Column("METERED", "name"),
+    Column("USED", "used", right=True),
+    Column("OF", "cap", right=True),
+    Column("PER", "period"),
+    Column("", "part", right=True),
+)
+ROUTE_COLUMNS = (Column("ROUTE", "prefix"), Column("GOES", "goes"), Column("WHY", "why", 1))
+GOES = {"tunnel": "into the tunnel", "past": "past the tunnel", "nowhere": "nowhere", "ignored": "as before"}
+MAX_ROUTES = 16  # that are shown to people
 SHARED = "(shared key)"
 Values = Mapping[str, Any]
 
@@ -80,10 +92,56 @@ def _client(told: Values, width: int | None) -> list[str]:
     lines.append(f"  address    {address} on {told['interface']}{mtu}")
     traffic = told["traffic"]
     lines.append(f"  traffic    {size(traffic['tx_bytes'])} out, {size(traffic['rx_bytes'])} in")
+    lines += _reordered(told)
     lines.append(f"  dropped    {counts(_drops(told))}")
     if closed := told["last_close"]:
         lines.append(f"  last end   {duration(closed['ago'])} ago: {closed['reason']}")
-    return lines + paths(told, width, indent=2)
+    return lines + paths(told, width, indent=2) + _choices(told, width)
+
+
+def _choices(told: Values, width: int | None) -> list[str]:
+    """Between servers, what is used of the caps, and where destinations go; no table of what there is not."""
+    servers = told.get("servers", ())
+    lines = table(SERVER_COLUMNS, [_of_server(one, told) for one in servers], width, 2) if len(servers) > 1 else []
+    if metered := [_metered(one) for one in told["interfaces"] if one.get("cap")]:
+        lines += table(METERED_COLUMNS, metered, width, 2)
+    if routes := told.get("routes", ()):
+        lines += table(ROUTE_COLUMNS, [one | {"goes": GOES[one["goes"]]} for one in routes[:MAX_ROUTES]], width, 2)
+        if len(routes) > MAX_ROUTES:
+            lines.append(f"  and {len(routes) - MAX_ROUTES} more, which --json tells")
+    return lines
+
+
+def _of_server(one: Values, told: Values) -> dict[str, str]:
+    if one["current"]:
+        state = "in use" if told["state"] == "up" else "asked first"
+    else:
+        state = f"failed: {one['failure']}" if one["failure"] else "not needed"
+    return {"name": one["name"], "state": state}
+
+
+def _metered(one: Values) -> dict[str, str]:
+    return {
+        "name": one["name"],
+        "used": size(one["used"]),
+        "cap": size(one["cap"]),
+        "period": one.get("period") or "-",
+        "part": percent(one["used"], one["cap"]),
+    }
+
+
+def _reordered(told: Values) -> list[str]:
+    """What came out of order, if any packets are put in order."""
+    found = told.get("reordering")
+    if not found or not found["numbered"]:
+        return []
+    gaps = {name.removeprefix("gaps_"): count for name, count in found.items() if name.startswith("gaps_")}
+    text = f"{percent(found['waited'], found['numbered'])} of {found['numbered']} packets waited"
+    if found["waited"]:
+        text += f", {found['longest_ms']:.0f} ms at most"
+    rest = counts({name: found[name] for name in ("late", "duplicates", "no_room", "discarded") if found[name]})
+    ended = counts({name: count for name, count in gaps.items() if count})
+    return [f"  reordered  {text}; gaps: {ended}; besides: {rest}"]
 
 
 def _state(told: Values) -> str:
@@ -146,5 +204,6 @@ def _listed(one: Values) -> dict[str, str]:
         "rtt": f"{min(path['rtt_ms'] for path in usable):.0f} ms" if usable else "-",
         "out": size(one["traffic"]["tx_bytes"]),
         "in": size(one["traffic"]["rx_bytes"]),
+        "waited": percent(order["waited"], order["numbered"]) if (order := one.get("reordering")) else "-",
         "from": ", ".join(path["remote"] for path in one["paths"]),
     }

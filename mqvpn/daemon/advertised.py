@@ -15,6 +15,8 @@ from mqvpn.wire.address import AddressRange, Network
 
 log = logging.getLogger(__name__)
 
+MAX_IGNORED = 64  # that are remembered to be told
+
 LOCAL = tuple(
     ip_network(text)
     for text in ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3", "::/127", "fe80::/10", "ff00::/8")
@@ -22,21 +24,34 @@ LOCAL = tuple(
 
 
 class Advertised:
-    """`current`: what the server forwards to, `withdrawn`: what it once did; MAX_PREFIXES together at most."""
+    """`current`: what the server forwards to, `withdrawn`: what it once did; MAX_PREFIXES together at most. `ignored`:
+    what of its newest routes is not followed, and why, no more than MAX_IGNORED."""
 
     def __init__(self) -> None:
         self.current: tuple[Network, ...] = ()
         self.withdrawn: tuple[Network, ...] = ()
+        self.ignored: dict[Network, str] = {}
+
+    def overhear(self, ranges: Iterable[AddressRange]) -> None:
+        """The server advertises these, which nobody asked it for."""
+        found = islice((prefix for item in ranges for prefix in _prefixes(item)), MAX_IGNORED)
+        self.ignored = dict.fromkeys(found, "Routes does not ask the server")
 
     def update(self, ranges: Iterable[AddressRange], own: Iterable[Network]) -> None:
         """The server advertises exactly these; `own`: prefixes of ours within which it has no say."""
-        refused = (*own, *LOCAL)
-        prefixes, specific = [], 0
+        own = tuple(own)
+        prefixes, specific, self.ignored = [], 0, {}
         for item in ranges:
+            found = list(_prefixes(item))
             if item.protocol:  # a route is for all protocols
                 specific += 1
+                self._ignore(found, f"it is for protocol {item.protocol} only")
                 continue
-            prefixes += [prefix for prefix in _prefixes(item) if not any(_within(prefix, net) for net in refused)]
+            ours = {prefix for prefix in found if any(within(prefix, net) for net in own)}
+            local = {prefix for prefix in found if any(within(prefix, net) for net in LOCAL)}
+            self._ignore(ours, "it is within a network of this machine, or the server itself")
+            self._ignore(local, "such addresses are not forwarded")
+            prefixes += [prefix for prefix in found if prefix not in ours and prefix not in local]
         former = set(self.current) | set(self.withdrawn)
         room = MAX_PREFIXES - len(former - set(prefixes))
         kept = [prefix for prefix in prefixes if prefix in former]
@@ -46,8 +61,14 @@ class Advertised:
         if specific:
             log.warning("%d routes of the server's are for one protocol only, and are not followed", specific)
         followed = set(kept) | set(fresh)
+        too_many = (prefix for prefix in prefixes if prefix not in followed)
+        self._ignore(too_many, f"no more than {MAX_PREFIXES} are followed")
         self.current = tuple(prefix for prefix in prefixes if prefix in followed)
         self.withdrawn = tuple(sorted(former - followed, key=str))
+
+    def _ignore(self, prefixes: Iterable[Network], why: str) -> None:
+        room = MAX_IGNORED - len(self.ignored)
+        self.ignored |= dict.fromkeys(islice(prefixes, max(0, room)), why)
 
 
 def own_networks(interfaces: Iterable[Interface], tun: str, servers: Iterable[str]) -> list[Network]:
@@ -64,5 +85,6 @@ def _prefixes(item: AddressRange) -> Iterable[Network]:
     return islice(found, MAX_PREFIXES + 1)
 
 
-def _within(prefix: Network, net: Network) -> bool:
+def within(prefix: Network, net: Network) -> bool:
+    """Whether it is a part of that network, or all of it."""
     return prefix.version == net.version and prefix.subnet_of(net)  # type: ignore[arg-type]

@@ -97,6 +97,7 @@ class Client:
         self.dns = Dns(settings, device.name, stop, host.undo, lambda: stop.succeeded)
         self.status = ClientStatus(settings, self._engine, self.pump, device.name, self.dns, self.servers)
         self.status.interfaces, self.status.usage = self.uplinks.names, self.caps.usage
+        self.status.routes = host.routes
 
     def watch(self, monitor: Monitor) -> None:
         """Follow what happens to our interfaces."""

@@ -42,11 +42,12 @@ class Caps:
         return self._meter.is_spent(interface, setting_of(self._settings(), interface), time.time())
 
     def usage(self, interface: str) -> dict[str, Any]:
-        """The cap and what is used of it, in bytes; null: there is no cap."""
+        """The cap and what is used of it in its period, in bytes; null: there is no cap."""
         setting = setting_of(self._settings(), interface)
         if not setting.cap:
-            return {"cap": None, "used": None}
-        return {"cap": setting.cap, "used": self._meter.used(interface, setting.period, time.time())}
+            return {"cap": None, "used": None, "period": None}
+        used = self._meter.used(interface, setting.period, time.time())
+        return {"cap": setting.cap, "used": used, "period": setting.period}
 
     @asynccontextmanager
     async def counting(self, pump: Pump) -> AsyncIterator[None]:

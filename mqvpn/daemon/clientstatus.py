@@ -13,6 +13,7 @@ from mqvpn.dataplane.engine import Engine
 from mqvpn.tunnel import events
 from mqvpn.tunnel.client import ClientTunnel, State
 from mqvpn.tunnel.counters import client_figures, endpoint_text, traffic_figures
+from mqvpn.tunnel.reordering import reordering
 
 
 class ClientStatus(Status):
@@ -28,7 +29,8 @@ class ClientStatus(Status):
         self._servers = servers
         self.interfaces: Callable[[], list[str]] = lambda: [path.interface for path in settings.paths] or [""]
         self._dns = dns
-        self.usage: Callable[[str], dict[str, Any]] = lambda name: {"cap": None, "used": None}
+        self.usage: Callable[[str], dict[str, Any]] = lambda name: {"cap": None, "used": None, "period": None}
+        self.routes: Callable[[], list[dict[str, str]]] = list
         self._mtu = 0
         self._up_since: float | None = None
         self._closed: dict[str, Any] | None = None
@@ -82,6 +84,7 @@ class ClientStatus(Status):
                 "next_attempt": None if self._attempt_at is None else max(0, round(self._attempt_at - now)),
                 "last_close": self._last_close(now),
                 "interfaces": self._interfaces(),
+                "routes": self.routes(),
                 "dns": self._dns.status(),
             }
             | self.machine()
@@ -105,7 +108,8 @@ class ClientStatus(Status):
         tunnel = self._pump.tunnel
         if isinstance(tunnel, ClientTunnel):
             return client_figures(tunnel)
-        return {"state": "resolving", "address": [], "paths": [], "traffic": traffic_figures(None)}
+        nothing = {"traffic": traffic_figures(None), "reordering": reordering([])._asdict()}
+        return {"state": "resolving", "address": [], "paths": []} | nothing
 
     def _server(self) -> dict[str, Any]:
         tunnel = self._pump.tunnel if isinstance(self._pump.tunnel, ClientTunnel) else None

@@ -68,6 +68,10 @@ class Host:
         """The server, which has these addresses, forwards to these ranges. Raises OperationFailed."""
         self._routing.advertised(ranges, servers)
 
+    def routes(self) -> list[dict[str, str]]:
+        """Where which destinations go, and why."""
+        return self._routing.status()
+
     def repair(self) -> bool:
         """Put back what somebody took away of all this; whether something was missing. Raises OperationFailed."""
         if self._link is None:

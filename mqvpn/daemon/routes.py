@@ -11,6 +11,7 @@ from pathlib import Path
 from mqvpn.config.client import ClientSettings
 from mqvpn.config.routes import DEFAULT, SERVER
 from mqvpn.daemon.advertised import Advertised, own_networks
+from mqvpn.daemon.routestatus import route_figures
 from mqvpn.system import namespace, routing
 from mqvpn.system.link import Netlink
 from mqvpn.system.routing import DEFAULT_ROUTES, TABLE, Slot, TunnelRoutes
@@ -32,6 +33,7 @@ class Routing:
         self._versions: frozenset[int] | None = None
         self._wanted: TunnelRoutes | None = None
         self._advertised = Advertised()
+        self._told: list[dict[str, str]] | None = None  # by status(), if it is still so
         self._said: tuple[tuple[AddressRange, ...], tuple[str, ...]] | None = None
 
     def advertised(self, ranges: Iterable[AddressRange], servers: Iterable[str]) -> None:
@@ -66,16 +68,30 @@ class Routing:
         routing.apply(self._netlink, self._wanted, slot)
         return True
 
+    def status(self) -> list[dict[str, str]]:
+        """Where which destinations go, and why; MAX_TOLD at most of each kind."""
+        if self._wanted is None or not self._settings.manage_routes:
+            return []
+        if self._told is None:
+            self._told = route_figures(self._settings, self._wanted, self._advertised)
+        return self._told
+
     def _listen(self) -> None:
         """Believe the server as far as we are to."""
-        if SERVER in self._settings.routes and self._said is not None:
-            ranges, servers = self._said
+        self._told = None
+        if self._said is None:
+            return
+        ranges, servers = self._said
+        if SERVER not in self._settings.routes:
+            self._advertised.overhear(ranges)
+        else:
             own = own_networks(self._netlink.interfaces().values(), self._interface, servers)
             self._advertised.update(ranges, own)
 
     def _apply(self) -> None:
         if self._versions is None or not self._settings.manage_routes:
             return
+        self._told = None
         want = tunnel_routes(self._settings, self._interface, self._versions, self._advertised, ipv6=PROC_IPV6.exists())
         if want == self._wanted:
             return

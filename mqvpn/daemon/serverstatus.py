@@ -10,6 +10,7 @@ from mqvpn.daemon.timerfd import clock
 from mqvpn.dataplane.engine import Engine
 from mqvpn.tunnel import events
 from mqvpn.tunnel.counters import server_client_figures, traffic_figures
+from mqvpn.tunnel.reordering import Reordering, reordering
 from mqvpn.tunnel.roster import Client
 from mqvpn.tunnel.server import ServerTunnel
 
@@ -79,6 +80,10 @@ class ServerStatus(Status):
         clients = self._tunnel.clients if self._tunnel else []
         traffic = [traffic_figures(client.connection) for client in clients]
         return sum(one["tx_packets"] for one in traffic), sum(one["rx_packets"] for one in traffic)
+
+    def reordering(self) -> Reordering:
+        """What putting the flows of the clients in order came to that are connected now."""
+        return reordering(client.connection for client in (self._tunnel.clients if self._tunnel else []))
 
     def describe(self) -> str:
         """One line for `systemctl status`."""

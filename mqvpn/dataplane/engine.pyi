@@ -68,6 +68,24 @@ class PathStats(NamedTuple):
     ecn: bool  # packets leave with ECT(0), validated
     congestion_marks: int  # packets that the peer received with CE
 
+class OrderStats(NamedTuple):
+    """What putting flows in order came to, in packets unless said otherwise."""
+
+    numbered: int  # that came
+    waited: int  # of those, for earlier ones
+    waiting: int  # now
+    late: int  # came when nobody waited for them any more, and passed
+    duplicates: int
+    no_room: int  # dropped: too many waited already
+    discarded: int  # dropped with their flow
+    filled: int  # gaps that ended as the missing packet came,
+    lost: int  # as it came on no path,
+    expired: int  # as patience ended,
+    overrun: int  # as the flow was too far ahead
+    demoted: int  # flows that turned out to be of small packets, which wait for nothing
+    longest: float  # that a gap lasted, seconds
+    waits: tuple[int, ...]  # gaps that lasted less than 1 ms, 2 ms, 4 ms ...; the last: all others
+
 class Connection:
     @property
     def id(self) -> int: ...
@@ -168,6 +186,8 @@ class Connection:
     def set_keep_alive(self, seconds: float) -> None: ...
     def counters(self) -> tuple[int, int, int, int]:
         """IP packets and bytes sent to the peer, then received from it."""
+    def order(self) -> OrderStats:
+        """What putting the peer's flows in order came to."""
     def queued(self) -> tuple[int, int]:
         """IP packets (super packets count once) and bytes waiting to be sent."""
     def close(self) -> None:

@@ -27,6 +27,7 @@ from mqvpn.dataplane.udp cimport (
 import os
 
 from mqvpn.dataplane.crypto import AES_128_GCM, AES_256_GCM, CHACHA20_POLY1305  # no-cython-lint
+from mqvpn.dataplane.resequence import OrderStats  # no-cython-lint
 from mqvpn.dataplane.session import Connection, PathStats  # no-cython-lint
 
 Endpoint = tuple[str, int]

@@ -18,3 +18,4 @@ cdef void spread_timeout(core_t* core, conn_t* conn, sink_t* sink, double now) n
 cdef double spread_deadline(const conn_t* conn) noexcept nogil
 cdef void spread_clear(conn_t* conn) noexcept nogil
 cdef void released_free(core_t* core) noexcept nogil
+cdef object order_figures(const conn_t* conn)

@@ -12,18 +12,23 @@ order, so the missing packet is lost), or when our patience ends. Packets that c
 pass. Memory is bounded by LANES, WINDOW and HELD_MOST: one peer cannot take the whole pool of packets from all others.
 The flows of stamps.pyx use the same lanes.
 """
+from collections import namedtuple
+
 from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 from mqvpn.dataplane.headers cimport load16, load32
 from mqvpn.dataplane.inner cimport packet_allowed, packet_deliver
 from mqvpn.dataplane.packet cimport packet_free, packet_new
-from mqvpn.dataplane.state cimport DROP_DUPLICATE, DROP_NO_MEMORY, DROP_TOO_SHORT, LANES, lane_t
+from mqvpn.dataplane.state cimport DROP_DUPLICATE, DROP_NO_MEMORY, DROP_TOO_SHORT, LANES, WAITS, lane_t, order_t
 
 cdef enum:
     HELD_BYTES = 2048               # a packet that is held lies in a small buffer
     PASSED = 65536                  # numbers of flows that are not spread, within which one is known to be a duplicate
     HELD_MOST = 4096                # packets of one connection that are held; the pool has 32,768 for all
+
+OrderStats = namedtuple("OrderStats", (
+    "numbered waited waiting late duplicates no_room discarded filled lost expired overrun demoted longest waits"))
 
 cdef double WAIT_LEAST = 0.010      # how long a gap is waited for: the paths' RTTs may differ by this and more
 cdef double WAIT_MOST = 0.200
@@ -82,6 +87,7 @@ cdef void lane_clear(conn_t* conn, lane_t* lane) noexcept nogil:
             if lane.ring[i] != NULL:
                 packet_free(lane.ring[i])
     conn.held -= lane.held
+    conn.order.discarded += lane.held
     free(lane.ring)
     free(lane.seen)
     memset(lane, 0, sizeof(lane_t))
@@ -129,6 +135,20 @@ cdef bint is_lost(const conn_t* conn, const lane_t* lane, double now) noexcept n
     return True
 
 
+cdef void gap_over(conn_t* conn, const lane_t* lane, uint64_t* how, double now) noexcept nogil:
+    """Count a gap that ended, and how long packets waited for it."""
+    cdef double waited = now - lane.gap_at if lane.waiting != 0.0 else 0.0
+    cdef double limit = 0.001
+    cdef int i = 0
+    how[0] += 1
+    if waited > conn.order.longest:
+        conn.order.longest = waited
+    while i < WAITS - 1 and waited >= limit:
+        limit *= 2
+        i += 1
+    conn.order.waits[i] += 1
+
+
 cdef void advance(core_t* core, conn_t* conn, lane_t* lane, sink_t* sink, double now) noexcept nogil:
     """Deliver all that is in order, and give up gaps that nothing can fill or that took too long. What the sink has no
     room for stays until the next batch or timeout."""
@@ -139,6 +159,7 @@ cdef void advance(core_t* core, conn_t* conn, lane_t* lane, sink_t* sink, double
         if lane.ring[lane.expected & (WINDOW - 1)] == NULL:
             lane.lost_from = lane.expected
             lane.lost_at = lane.gap_at if lane.waiting != 0.0 and now >= lane.waiting else 0.0
+            gap_over(conn, lane, &conn.order.expired if lane.lost_at != 0.0 else &conn.order.lost, now)
             while lane.ring[lane.expected & (WINDOW - 1)] == NULL:
                 lane.expected += 1
         lane.waiting = 0.0
@@ -157,6 +178,7 @@ cdef void learn(conn_t* conn, const lane_t* lane, uint64_t number, double now) n
     the way to us are in no RTT that we know."""
     cdef double lag = 0.0
     if number == lane.expected and lane.waiting != 0.0:
+        gap_over(conn, lane, &conn.order.filled, now)
         lag = LAG_MARGIN * (now - lane.gap_at)
     elif number < lane.expected and number >= lane.lost_from and lane.lost_at != 0.0:
         lag = LAG_MARGIN * (now - lane.lost_at)
@@ -186,7 +208,9 @@ cdef bint hold(core_t* core, conn_t* conn, lane_t* lane, uint64_t number, const 
     cdef packet_t* packet = packet_new(length) if length <= HELD_BYTES and conn.held < HELD_MOST else NULL
     if packet == NULL:
         core.drops[DROP_NO_MEMORY] += 1
+        conn.order.no_room += 1
         return False
+    conn.order.waited += 1
     memcpy(packet.data, data, length)
     packet.length = length
     lane.ring[number & (WINDOW - 1)] = packet
@@ -195,8 +219,10 @@ cdef bint hold(core_t* core, conn_t* conn, lane_t* lane, uint64_t number, const 
     return True
 
 
-cdef void make_room(core_t* core, conn_t* conn, lane_t* lane, uint64_t number, sink_t* sink) noexcept nogil:
+cdef void make_room(core_t* core, conn_t* conn, lane_t* lane, uint64_t number, sink_t* sink,
+                    double now) noexcept nogil:
     """Go on until the number fits into the window; where that is nothing but a gap, at once."""
+    gap_over(conn, lane, &conn.order.overrun, now)
     while lane.held and lane.expected + lane.window <= number:
         step(core, conn, lane, sink)
     if lane.expected + lane.window <= number:
@@ -243,15 +269,18 @@ cdef void spread_received(core_t* core, conn_t* conn, int slot, const uint8_t* d
     if not packet_allowed(core, conn, data + SPREAD_BYTES, length - SPREAD_BYTES, now):
         return
     conn.numbered_at[slot] = now
+    conn.order.numbered += 1
     if load16(data) == 0:
         if passes(conn, sequence):
             packet_deliver(core, conn, data + SPREAD_BYTES, length - SPREAD_BYTES, sink)
         else:
             core.drops[DROP_DUPLICATE] += 1
+            conn.order.duplicates += 1
         return
     lane = lane_of(conn, load16(data), sequence)
     if lane == NULL:
         core.drops[DROP_NO_MEMORY] += 1
+        conn.order.no_room += 1
         return
     number = lane.expected + <int64_t>(<int32_t>(sequence - <uint32_t>lane.expected))
     lane_take(core, conn, lane, slot, number, data + SPREAD_BYTES, length - SPREAD_BYTES, sink, now)
@@ -265,14 +294,18 @@ cdef void lane_take(core_t* core, conn_t* conn, lane_t* lane, int slot, uint64_t
         lane.path_number[slot] = number
     if number + WINDOW <= lane.end or (number < lane.end and was_seen(lane, number)):
         core.drops[DROP_DUPLICATE] += 1
+        conn.order.duplicates += 1
         return
     if number >= lane.expected + lane.window:   # too far ahead to wait any longer
-        make_room(core, conn, lane, number, sink)
+        make_room(core, conn, lane, number, sink, now)
     learn(conn, lane, number, now)
     extend(lane, number)
     mark(lane, number, True)
     if number <= lane.expected:
-        lane.expected += number == lane.expected
+        if number == lane.expected:
+            lane.expected += 1
+        else:
+            conn.order.late += 1
         packet_deliver(core, conn, data, length, sink)
     elif not hold(core, conn, lane, number, data, length):
         return
@@ -316,6 +349,15 @@ cdef void spread_clear(conn_t* conn) noexcept nogil:
         lane_clear(conn, &conn.lanes[i])
     free(conn.lanes)
     conn.lanes = NULL
+
+
+cdef object order_figures(const conn_t* conn):
+    """What Connection.order() returns."""
+    cdef const order_t* o = &conn.order
+    cdef int i
+    return OrderStats(
+        o.numbered, o.waited, conn.held, o.late, o.duplicates, o.no_room, o.discarded, o.filled, o.lost, o.expired,
+        o.overrun, o.demoted, o.longest, tuple([o.waits[i] for i in range(WAITS)]))
 
 
 cdef void released_free(core_t* core) noexcept nogil:

@@ -15,7 +15,7 @@ from mqvpn.dataplane.flow cimport queue_clear
 from mqvpn.dataplane.inner cimport packet_allowed
 from mqvpn.dataplane.recovery cimport recovery_give_up, recovery_pto, recovery_restart
 from mqvpn.dataplane.reinject cimport kept_clear, reinject_begin
-from mqvpn.dataplane.resequence cimport spread_clear
+from mqvpn.dataplane.resequence cimport order_figures, spread_clear
 from mqvpn.dataplane.stamps cimport stamps_load
 from mqvpn.dataplane.state cimport *
 from mqvpn.dataplane.table cimport *
@@ -359,6 +359,9 @@ cdef class Connection:
     def counters(self):
         return (self.live().ip_sent, self.conn.ip_sent_bytes, self.conn.ip_received, self.conn.ip_received_bytes)
 
+    def order(self):
+        return order_figures(self.live())
+
     def queued(self):
         return (self.live().queue.packets, self.conn.queue.bytes)
 
@@ -368,7 +371,6 @@ cdef class Connection:
     cdef void release(self):
         cdef conn_t* conn = self.conn
         cdef core_t* core = &self.engine.core
-        cdef control_t* item
         cdef int i
         if conn == NULL:
             return
@@ -381,10 +383,7 @@ cdef class Connection:
         queue_clear(&conn.queue)
         spread_clear(conn)
         kept_clear(core, conn)
-        while conn.control_head != NULL:
-            item = conn.control_head
-            conn.control_head = item.next
-            free(item)
+        control_clear(conn)
         for i in range(PATHS):
             if conn.paths[i] != NULL:
                 path_remove(conn, conn.paths[i].id)

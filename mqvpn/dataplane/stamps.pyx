@@ -100,11 +100,12 @@ cdef inline bint begins(const lane_t* lane, uint64_t flow, uint64_t number, uint
     return now - lane.moved_at > STALLED and (flags & FLOW_RESET or number < lane.expected)
 
 
-cdef void classify(lane_t* lane, uint32_t length) noexcept nogil:
+cdef void classify(conn_t* conn, lane_t* lane, uint32_t length) noexcept nogil:
     lane.packets += 1
     lane.large += length >= SMALL
     if lane.packets == JUDGED and lane.large <= FEW_LARGE:
         lane.most = 0.0
+        conn.order.demoted += 1
 
 
 cdef void stamp_received(core_t* core, conn_t* conn, int slot, const uint8_t* data, uint32_t length, sink_t* sink,
@@ -121,6 +122,7 @@ cdef void stamp_received(core_t* core, conn_t* conn, int slot, const uint8_t* da
     if not packet_allowed(core, conn, packet, length, now):
         return
     conn.numbered_at[slot] = now
+    conn.order.numbered += 1
     number = FIRST + (<uint64_t>load16(data + 2) << 32 | load32(data + 4))
     flow = flow_key(packet, length)
     lane = find(conn, flow, now) if lanes_make(conn) else NULL
@@ -133,7 +135,7 @@ cdef void stamp_received(core_t* core, conn_t* conn, int slot, const uint8_t* da
     if lane == NULL or number + WINDOW <= lane.end:     # in no lane, or too late to tell whether it came before
         packet_deliver(core, conn, packet, length, sink)
         return
-    classify(lane, length)
+    classify(conn, lane, length)
     expected = lane.expected
     lane_take(core, conn, lane, slot, number, packet, length, sink, now)
     if lane.expected != expected:

@@ -15,6 +15,7 @@ cdef enum:
     CID_BYTES = 8                   # every connection ID of ours
     DROPS = 32
     LANES = 64                      # flows of one connection that are put in order at a time
+    WAITS = 10                      # classes of how long they waited
     RULES = 16
     ANY = -1
 
@@ -141,6 +142,21 @@ cdef struct lane_t:                 # one flow that comes over several paths (re
     double moved_at                 # stamps.pyx: when `expected` last grew
     uint32_t packets, large         # stamps.pyx: those that came, and the large ones among them
 
+cdef struct order_t:                # what putting flows in order came to (resequence.pyx), in packets
+    uint64_t numbered               # that came
+    uint64_t waited                 # of those, for earlier ones
+    uint64_t late                   # came when nobody waited for them any more, and passed
+    uint64_t duplicates
+    uint64_t no_room                # dropped: too many wait already
+    uint64_t discarded              # dropped with their flow
+    uint64_t filled                 # gaps that ended as the missing packet came,
+    uint64_t lost                   # as it came on no path,
+    uint64_t expired                # as patience ended,
+    uint64_t overrun                # as the flow was too far ahead
+    uint64_t demoted                # flows that turned out to be of small packets (stamps.pyx)
+    uint64_t waits[WAITS]           # gaps that lasted less than 1 ms, 2 ms, 4 ms ...; the last: all others
+    double longest                  # of those times, seconds
+
 cdef struct rule_t:                 # of [Reorder]: flows that are stamped (stamps.pyx)
     uint16_t port                   # either one; 0: all
     uint16_t window                 # packets a flow may be ahead of a gap; 0: the flow is left alone
@@ -211,6 +227,7 @@ cdef struct conn_t:
     bint again                      # some path has packets to be sent again
     lane_t* lanes                   # NULL until one is needed
     uint32_t held                   # packets in all lanes together
+    order_t order
     double lag                      # how late packets came lately, seconds, and when we knew that
     double lag_at
     double numbered_at[PATHS]       # when each path last delivered a numbered packet; 0.0: never

@@ -21,3 +21,4 @@ cdef prefix_t* prefixes_from_python(object prefixes) except? NULL
 cdef bint conn_keys_confirmed(const conn_t* conn) noexcept nogil
 cdef int control_lead(control_t* item, int socket, object remote, object local, bytes dcid) except -1
 cdef void control_turn(path_t* path, control_t* item) noexcept nogil
+cdef void control_clear(conn_t* conn) noexcept nogil

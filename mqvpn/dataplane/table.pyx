@@ -347,3 +347,12 @@ cdef void control_turn(path_t* path, control_t* item) noexcept nogil:
     memcpy(path.dcid, item.dcid, sizeof(dcid))
     memcpy(item.dcid, dcid, sizeof(dcid))
     path.dcid_length, item.dcid_length = item.dcid_length, path.dcid_length
+
+
+cdef void control_clear(conn_t* conn) noexcept nogil:
+    """Forget what was not sent."""
+    cdef control_t* item
+    while conn.control_head != NULL:
+        item = conn.control_head
+        conn.control_head = item.next
+        free(item)

@@ -6,6 +6,7 @@ from typing import Any
 from mqvpn.dataplane.engine import Engine
 from mqvpn.multipath.connection import MultipathConnection
 from mqvpn.tunnel.client import ClientTunnel
+from mqvpn.tunnel.reordering import reordering
 from mqvpn.tunnel.roster import Client
 from mqvpn.wire.drop import Drop
 
@@ -93,6 +94,7 @@ def client_figures(tunnel: ClientTunnel) -> dict[str, Any]:
         "address": [str(prefix) for prefix in tunnel.addresses],
         "paths": [asdict(path) for path in paths],
         "traffic": traffic_figures(connection),
+        "reordering": reordering([connection])._asdict(),
     }
 
 
@@ -104,6 +106,7 @@ def server_client_figures(client: Client) -> dict[str, Any]:
         "address": [str(prefix) for prefix in client.addresses],
         "paths": [asdict(path) for path in path_figures(client.connection, {})],
         "traffic": traffic_figures(client.connection),
+        "reordering": reordering([client.connection])._asdict(),
     }
 
 

@@ -72,6 +72,38 @@ def test_status_of_all_that_run(daemons: Path, capsys: pytest.CaptureFixture[str
     assert re.search(r"^ +wwan0 +none .*does not answer$", out, re.M)
 
 
+def test_what_a_client_chose_and_why(daemons: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = run(capsys, "status", "home")
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    for line in (
+        "reordered 2.5% of 20000 packets waited, 31 ms at most; gaps: 40 filled, 2 lost; besides: 3 late",
+        "SERVER STATE",
+        "near.example:443 failed: no answer from 192.0.2.9:443",
+        "vpn.example:443 in use",
+        "far.example:443 not needed",
+        "wwan0 1.2 GB 5.0 GB month 24.0%",
+        "ROUTE GOES WHY",
+        "0.0.0.0/0 into the tunnel Routes = default",
+        "::/0 nowhere the tunnel carries no IPv6",
+        "192.0.2.0/24 past the tunnel Exclude",
+        "10.0.0.0/24 as before advertised, but n",
+        "and 7 more, which --json tells",
+    ):
+        assert line in lines, out
+    assert "eth0 - " not in out
+
+
+def test_a_client_of_one_server_without_caps_has_no_such_tables(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = {key: value for key, value in CLIENT.items() if key not in ("servers", "routes", "reordering")}
+    with answering({folder / "client-home.sock": methods(plain | {"interfaces": []})}):  # one of an older version
+        _, out, err = run(capsys, "status")
+    assert err == ""
+    for word in ("SERVER", "METERED", "ROUTE", "reordered"):
+        assert word not in out
+
+
 def test_one_instance(daemons: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("home", "client-home"):
         status, out, _ = run(capsys, "status", name)
@@ -103,7 +135,7 @@ def test_paths_of_clients_and_of_the_server(daemons: Path, capsys: pytest.Captur
 def test_clients(daemons: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status, out, _ = run(capsys, "clients")
     assert status == 0
-    row = r"^ +5  alice  10\.77\.0\.2 +1min +1/1 +12 ms +1\.0 MB +33 MB  198\.51\.100\.1:443$"
+    row = r"^ +5  alice  10\.77\.0\.2 +1min +1/1 +12 ms +1\.0 MB +33 MB +2\.5%  198\.51\.100\.1:443$"
     assert re.search(row, out, re.M)
     status, out, err = run(capsys, "clients", "home")
     assert (status, out, err) == (1, "", "mqvpnctl: client home: it cannot do that\n")

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from mqvpn.daemon.serverstatus import ServerStatus
 from mqvpn.daemon.tcpcontrol import MAX_CONNECTIONS, TcpControl, answer
 from mqvpn.system.errors import OperationFailed
 from mqvpn.system.sockets import open_tcp_socket
+from mqvpn.tunnel.reordering import Reordering
 from tests.daemon.test_status import pump
 from tests.tunnel.pair import Network, is_up
 
@@ -91,6 +93,30 @@ def test_the_other_commands(port: int) -> None:
     assert {"bytes_tx", "bytes_rx", "dgram_sent", "dgram_recv", "dgram_lost", "uptime_sec"} < set(stats)
     build = ask(port, b'{"cmd": "get_build_info"}\n')
     assert (build["ok"], build["scheduler"], build["fec_enabled"]) == (True, "minrtt", 0)
+
+
+def test_get_reorder_stats(port: int) -> None:
+    told = ask(port, b'{"cmd": "get_reorder_stats"}\n')
+    names = (
+        "gap_count gap_filled_count gap_timeout_count gap_overflow_count gap_demote_count gap_reset_count"
+        " ack_demote_count too_late_drop_count too_far_ahead_drop_count duplicate_drop_count pool_drop_count"
+        " per_flow_limit_drop_count reset_discard_count delivered_count"
+        " added_latency_p99_ms added_latency_max_ms added_latency_buffered_p99_ms"
+    )
+    assert told == {"ok": True, "reorder": dict.fromkeys(names.split(), 0)}
+
+
+def test_reorder_stats_are_sums_in_the_terms_of_the_c_mqvpn() -> None:
+    found = Reordering(
+        numbered=1000, waited=20, waiting=1, late=2, duplicates=3, no_room=4, discarded=5, gaps_filled=6, gaps_lost=7,
+        gaps_expired=8, gaps_overrun=9, flows_demoted=10, longest_ms=11.5, p99_ms=8.0,
+    )  # fmt: skip
+    status: Any = SimpleNamespace(reordering=lambda: found)
+    told = answer(status, {"cmd": "get_reorder_stats"})["reorder"]
+    assert told["gap_count"] == 6 + 7 + 8 + 9
+    assert told["delivered_count"] == 1000 - 1 - 3 - 4 - 5
+    assert (told["gap_timeout_count"], told["gap_overflow_count"], told["ack_demote_count"]) == (15, 9, 10)
+    assert (told["added_latency_p99_ms"], told["added_latency_max_ms"]) == (8.0, 11.5)
 
 
 @pytest.mark.parametrize(

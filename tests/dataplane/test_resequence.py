@@ -147,3 +147,31 @@ def send_gaps(pair: Pair, packet: bytes, flows: range) -> None:
             frames = (datagram(number, packet, flow) for number in range(first, first + 20))
             pair.client.conn.send(b"".join(frames), path_id=0)
         pair.run(0.0)
+
+
+def test_what_became_of_gaps_is_counted() -> None:
+    pair = spread_pair([Link(delay=0.0), Link(delay=0.0)])
+    for sequence in (0, 2, 3, 1, 5, 5):  # 1 fills its gap; 4 comes when it is given up
+        slow = sequence in (0, 1)
+        pair.client.conn.send(datagram(sequence, packets(1, 100, first=sequence)[0]), path_id=int(slow))
+        pair.run(0.003)
+    now = pair.server.conn.order()
+    assert (now.numbered, now.waited, now.waiting, now.duplicates, now.filled) == (6, 3, 1, 1, 1)
+    assert 0.005 < now.longest < 0.008
+    pair.run(1.0)
+    pair.client.conn.send(datagram(4, packets(1, 100, first=4)[0]))
+    pair.run(0.1)
+    then = pair.server.conn.order()
+    assert (then.waiting, then.late, then.filled, then.expired + then.lost) == (0, 1, 1, 1)
+    assert sum(then.waits) == 2
+    pair.client.conn.send(datagram(9000, packets(1, 100, first=9000)[0]))
+    pair.run(1.0)
+    assert pair.server.conn.order().overrun == 1
+    assert numbers(pair) == [0, 1, 2, 3, 5, 4, 9000]
+
+
+def test_packets_that_find_no_room_are_counted() -> None:
+    pair = spread_pair([Link(delay=0.0), Link(delay=0.0)])
+    send_gaps(pair, packets(1, 32)[0], range(1, 61))
+    found = pair.server.conn.order()
+    assert (found.waiting, found.no_room) == (4096, 60 * 100 - 4096)

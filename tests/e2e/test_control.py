@@ -61,6 +61,9 @@ def test_both_daemons_tell_how_they_are(net: Net) -> None:
         assert set(client) | set(server) == described("Status")
         assert set(client["paths"][0]) == described("Path")
         assert set(client["traffic"]) == described("Traffic")
+        assert set(client["reordering"]) == described("Reordering")
+        assert ("0.0.0.0/0", "tunnel", "Routes = default") in {tuple(route.values()) for route in client["routes"]}
+        assert set(client["routes"][0]) == described("Route")
         assert set(client["server"]) == described("ServerName")
         assert set(client["server"]["certificate"]) == described("Certificate")
         assert set(client["interfaces"][0]) == described("Interface")

@@ -34,6 +34,22 @@ PATH = {
 }
 TRAFFIC = {"tx_packets": 900, "tx_bytes": 1_000_000, "rx_packets": 29_000, "rx_bytes": 33_000_000}
 HEAD = {"schema": 1, "version": "1.2.3", "pid": 4, "uptime": 4000, "tun": {}, "drops": {"no_route": 2}}
+REORDERING = {
+    "numbered": 20_000,
+    "waited": 500,
+    "waiting": 0,
+    "late": 3,
+    "duplicates": 0,
+    "no_room": 0,
+    "discarded": 0,
+    "gaps_filled": 40,
+    "gaps_lost": 2,
+    "gaps_expired": 0,
+    "gaps_overrun": 0,
+    "flows_demoted": 0,
+    "longest_ms": 31.25,
+    "p99_ms": 16.0,
+}
 CLIENT = HEAD | {
     "role": "client",
     "instance": "home",
@@ -42,15 +58,27 @@ CLIENT = HEAD | {
     "address": ["10.77.0.2/32", "fd77::2/128"],
     "paths": [PATH],
     "traffic": TRAFFIC,
+    "reordering": REORDERING,
     "server": {"name": "vpn.example:443", "address": "198.51.100.1:443"},
+    "servers": [
+        {"name": "near.example:443", "current": False, "failure": "no answer from 192.0.2.9:443"},
+        {"name": "vpn.example:443", "current": True, "failure": None},
+        {"name": "far.example:443", "current": False, "failure": None},
+    ],
+    "routes": [
+        {"prefix": "0.0.0.0/0", "goes": "tunnel", "why": "Routes = default"},
+        {"prefix": "::/0", "goes": "nowhere", "why": "the tunnel carries no IPv6"},
+        {"prefix": "192.0.2.0/24", "goes": "past", "why": "Exclude"},
+        *({"prefix": f"10.0.{n}.0/24", "goes": "ignored", "why": "advertised, but n"} for n in range(20)),
+    ],
     "up": 3700,
     "mtu": 1368,
     "attempts": 0,
     "next_attempt": None,
     "last_close": None,
     "interfaces": [
-        {"name": "eth0", "path": True, "reason": None},
-        {"name": "wwan0", "path": False, "reason": "does not answer"},
+        {"name": "eth0", "path": True, "reason": None, "cap": None, "used": None, "period": None},
+        {"name": "wwan0", "path": False, "reason": "does not answer", "cap": 5e9, "used": 1.2e9, "period": "month"},
     ],
 }
 SERVER = HEAD | {
@@ -74,6 +102,7 @@ LISTED = {
     "connected": 90,
     "paths": [PATH | {"interface": ""}],
     "traffic": TRAFFIC,
+    "reordering": REORDERING,
 }
 
 

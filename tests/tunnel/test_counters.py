@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
+from mqvpn.dataplane.engine import OrderStats
 from mqvpn.tunnel.client import ClientTunnel
 from mqvpn.tunnel.counters import client_figures, drop_figures, server_client_figures, traffic_figures
+from mqvpn.tunnel.reordering import Reordering, reordering
 from mqvpn.tunnel.server import ServerTunnel
 from tests.tunnel.pair import Network, is_up
 from tests.wire.packets import ipv4
@@ -16,7 +19,9 @@ def test_both_ends_in_figures(tmp_path: Path) -> None:
     network = Network(tmp_path, authorize=lambda key: "alice")
     client = network.client(links=2)
     assert isinstance(client.tunnel, ClientTunnel)
-    nothing = {"address": [], "paths": [], "traffic": traffic_figures(None)}
+    nothing = {
+        "address": [], "paths": [], "traffic": traffic_figures(None), "reordering": reordering([None])._asdict(),
+    }  # fmt: skip
     assert client_figures(client.tunnel) == {"state": "connecting"} | nothing
     network.start(client)
     network.run_until(lambda: is_up(client))
@@ -68,3 +73,23 @@ def test_drops_are_named_and_added_up(tmp_path: Path) -> None:
     network.from_tun(network.server, ipv4(source="192.0.2.9", destination="10.0.0.200"))
     assert drop_figures(network.server.engine) == {"no_route": 1}
     assert drop_figures(network.server.engine, {3: 2}, {15: 1}) == {"no_route": 3, "tun_write": 1}
+
+
+class Connection:
+    """Stands for one whose flows were put in order with this result."""
+
+    terminated = False
+
+    def __init__(self, *waits: int, longest: float) -> None:
+        counts = [sum(waits)] * 12
+        self.engine_connection = SimpleNamespace(order=lambda: OrderStats(*counts, longest, waits))
+
+
+def test_reordering_is_added_up() -> None:
+    first, second = Connection(100, 0, 3, 0, longest=0.003), Connection(0, 0, 0, 5, longest=0.107)
+    both = reordering([first, None, second])  # type: ignore[list-item]
+    assert (both.numbered, both.flows_demoted, both.longest_ms) == (108, 108, 107.0)
+    assert reordering([first]).p99_ms == 3.0  # type: ignore[list-item] -- in the class of 2 to 4 ms; none took longer
+    assert reordering([Connection(990, 8, 0, 2, longest=0.1)]).p99_ms == 1.0  # type: ignore[list-item]
+    assert reordering([second]).p99_ms == 107.0  # type: ignore[list-item]
+    assert reordering([None]) == Reordering()
