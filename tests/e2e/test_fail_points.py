@@ -10,6 +10,7 @@ import contextlib
 import itertools
 import os
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -38,6 +39,7 @@ ELSEWHERE = {"address-gone"}  # a client's when the server gives it others: test
 POINTS = [point for point in change.POINTS if point not in ELSEWHERE]
 CLIENT_POINTS = [f"{p}:{when}" for p in POINTS if p not in SERVERS for when in ("before", "after")]
 SERVER_POINTS = [f"{p}:{when}" for p in POINTS if p not in CLIENTS for when in ("before", "after")]
+SUCCESSORS = 5
 WITH_DNS = {"Interface": {**SHUT["Interface"], "DNS": INNER}}
 
 
@@ -102,6 +104,14 @@ def parts(points: list[str], number: int, count: int) -> list[str]:
     return [point for point, part in zip(points, itertools.cycle(range(count)), strict=False) if part == number]
 
 
+def comes_up(site: Site, config: Path) -> tuple[Daemon, float]:
+    """Start a client; how long it takes until it is up with its DNS."""
+    started = time.monotonic()
+    client = start(site, "client", config)
+    client.wait_for("the tunnel with its DNS", lambda: dns_is_set(site))
+    return client, time.monotonic() - started
+
+
 @pytest.mark.parametrize("part", range(3))
 def test_a_client_that_is_killed_leaks_nothing_and_is_cleaned_up(tmp_path: Path, part: int) -> None:
     def body(net: Net, site: Site) -> None:
@@ -122,7 +132,9 @@ def test_a_client_that_is_killed_leaks_nothing_and_is_cleaned_up(tmp_path: Path,
 
 
 def test_successors_take_over_from_every_point(tmp_path: Path) -> None:
-    """One dies after the other, each later than the one before; the last is up in no time, and its end is the end."""
+    """One dies after the other, each later than the one before. The next is up in 5 s, and so are those after one that
+    was killed when it was up; the last one's end is the end. It is the median that counts: most of the time goes into
+    the start of Python, about 1 s of processor time, which is 5 s and more where others have the processors."""
 
     def body(net: Net, site: Site) -> None:
         strict(site)
@@ -136,11 +148,16 @@ def test_successors_take_over_from_every_point(tmp_path: Path) -> None:
                     assert died.process.wait(3) == -signal.SIGKILL
                 died.process.kill()
                 died.process.wait()
-            started = time.monotonic()
-            last = start(site, "client", config)
-            last.wait_for("the tunnel with its DNS", lambda: dns_is_set(site))
-            print(f"the last is up in {time.monotonic() - started:.1f} s")
-            assert time.monotonic() - started < 15
+            last, took = comes_up(site, config)
+            times = [took]
+            while len(times) < SUCCESSORS:
+                last.process.kill()
+                last.process.wait()
+                last, took = comes_up(site, config)
+                times.append(took)
+            told = ", ".join(f"{took:.1f}" for took in times)
+            print(f"up after a SIGKILL in {told} s: {statistics.median(times):.1f} s (median)")
+            assert statistics.median(times) < 5
         assert capture.leaks([SERVER]) == []
         assert last.stop() == 0
         assert (difference(before, snapshot(site.client.name)), look()) == ([], etc)
