@@ -61,7 +61,9 @@ def test_what_others_changed_meanwhile_is_theirs(net: Net) -> None:
     site = build_site(net, [None])
     site.client.run("sysctl", "-qw", "net.ipv4.conf.up0.rp_filter=1")
     with server_daemon(site), client_daemon(site) as client:
+        client.wait_for("the tunnel", lambda: "tunnel up" in client.log.read_text())
         assert site.client.run("sysctl", "-n", "net.ipv4.conf.up0.rp_filter") == "2\n"
+        site.client.unchanged.but("up0.rp_filter: 1 -> 0", r'"192.0.2.0/24"', '"priority": 28017')
         site.client.run("sysctl", "-qw", "net.ipv4.conf.up0.rp_filter=0")
         site.client.ip("route", "add", "192.0.2.0/24", "dev", "up0", "table", "28017", "proto", "static")
         site.client.ip("rule", "add", "priority", "28017", "fwmark", "7", "lookup", "main")

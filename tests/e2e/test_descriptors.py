@@ -74,6 +74,7 @@ def test_a_link_that_came_back_meanwhile_is_used_when_there_are_descriptors(net:
     site = build_site(net, [None, None])
     with tunnel(site, client={"Interface": {"KillSwitch": "true"}}) as t:
         with descriptors(t.client, 3):
+            site.server.unchanged.but_interfaces("dn1")
             site.client.ip("link", "del", "up1")
             net.veth(site.client, "up1", site.server, "dn1")
             site.server.ip("addr", "add", "10.1.1.1/24", "dev", "dn1")

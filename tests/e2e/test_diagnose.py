@@ -40,6 +40,7 @@ def problems(found: dict[str, list[tuple[str, str]]]) -> dict[str, str]:
 
 def block_udp(namespace: Namespace, interface: str) -> None:
     """What a firewall on the way does, in both directions."""
+    namespace.unchanged.but('"blocked"')
     namespace.run("nft", "add", "table", "inet", "blocked")
     chain = "{ type filter hook input priority -300; }"
     namespace.run("nft", "add", "chain", "inet", "blocked", "in", chain)
@@ -72,6 +73,7 @@ def test_faults_of_links(net: Net) -> None:
     with server_daemon(site), client_daemon(site, changes) as client:
         client.wait_for("all paths", lambda: client.active_uplinks() == set(site.uplinks))
         block_udp(site.server, "dn1")
+        site.client.unchanged.but_interfaces("up2", "up3")
         site.client.ip("link", "set", "up2", "down")
         site.client.ip("route", "del", "default", "dev", "up3")
         client.wait_for("they are noticed", lambda: client.active_uplinks() == {"up0"}, 30)  # a keep-alive is due

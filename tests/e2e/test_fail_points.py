@@ -70,6 +70,7 @@ def clean_up(daemon: Daemon) -> None:
 def leave_a_block(site: Site) -> None:
     """As a predecessor that was killed: what leaves before a first start is no leak."""
     journal = site.net.directory / "client.state"
+    site.net.daemon_starts(site.client, journal)
 
     def body() -> None:
         Undo(journal).note(block="mqc0")

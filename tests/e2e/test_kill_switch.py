@@ -130,19 +130,17 @@ def test_the_name_of_the_server_is_found_behind_the_block(net: Net) -> None:
     site = build_site(net, [None])
     folder = Path("/etc/netns", site.client.name)  # ip-netns(8): what is in it stands in for /etc there
     folder.mkdir(parents=True)
-    try:
-        (folder / "resolv.conf").write_text("nameserver 10.1.0.1\n")
-        named = {**SHUT, "Server": {"Address": f"vpn.example:{PORT}"}}
-        with (
-            server_daemon(site),
-            name_server(site.server, "plain", SERVER_ADDRESSES[0], SERVER_ADDRESSES_6[0]),
-            Capture(site.client, site.uplinks) as capture,
-            client_daemon(site, named) as daemon,
-            chatter(site.client),
-        ):
-            daemon.wait_for("an echo through the tunnel", lambda: is_up(site))
-        assert {(p.destination, p.dport) for p in capture.leaks([SERVER, (SERVER_ADDRESSES_6[0], PORT)])} == {
-            ("10.1.0.1", 53)
-        }
-    finally:
-        shutil.rmtree(folder)
+    net.callback(lambda: shutil.rmtree(folder))
+    (folder / "resolv.conf").write_text("nameserver 10.1.0.1\n")
+    named = {**SHUT, "Server": {"Address": f"vpn.example:{PORT}"}}
+    with (
+        server_daemon(site),
+        name_server(site.server, "plain", SERVER_ADDRESSES[0], SERVER_ADDRESSES_6[0]),
+        Capture(site.client, site.uplinks) as capture,
+        client_daemon(site, named) as daemon,
+        chatter(site.client),
+    ):
+        daemon.wait_for("an echo through the tunnel", lambda: is_up(site))
+    assert {(p.destination, p.dport) for p in capture.leaks([SERVER, (SERVER_ADDRESSES_6[0], PORT)])} == {
+        ("10.1.0.1", 53)
+    }

@@ -35,6 +35,7 @@ def test_f3_another_address_with_the_same_route_opens_another_path(net: Net) -> 
     """The old path is given up once the new one works, on the only link and on one of two, and nothing is lost long."""
     site = build_site(net, [None, None])
     site.client.ip("addr", "add", "10.1.0.77/24", "dev", "up0")
+    site.client.unchanged.but_interfaces("up0")
     with tunnel(site) as t, Stream(site.client, site.server, INNER) as stream:
         before = paths(t.client, "up0")
         way = ("default", "via", "10.1.0.1", "dev", "up0", "metric", "100")
@@ -55,10 +56,12 @@ def test_f3_another_address_with_the_same_route_opens_another_path(net: Net) -> 
 @pytest.mark.parametrize("how", ["carrier", "down", "address", "route"])
 def test_f1_a_link_that_is_lost_with_notice(net: Net, how: str) -> None:
     site = build_site(net, [None, None])
+    site.client.unchanged.but_interfaces("up0")
     with tunnel(site) as t, Stream(site.client, site.server, INNER) as stream:
         time.sleep(1)
         match how:
             case "carrier":
+                site.server.unchanged.but_interfaces("dn0")
                 site.server.ip("link", "set", "dn0", "down")
             case "down":
                 site.client.ip("link", "set", "up0", "down")
@@ -144,6 +147,7 @@ def test_a_second_link_with_a_better_route_ends_the_wait_of_a_client_without_pat
     site.client.ip("link", "set", "up0", "down")
     changes: Sections = {"Interface": {"ReconnectInterval": 50}, "Multipath": {"Path": ()}}
     with server_daemon(site) as server, client_daemon(site, changes) as client:
+        site.server.unchanged.but_interfaces("dn1")
         site.server.ip("link", "set", "dn1", "down")  # in silence, as seen from the client's machine
         server.process.kill()
         server.process.wait()

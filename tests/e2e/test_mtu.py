@@ -20,8 +20,9 @@ SERVERS = {28: SERVER_ADDRESSES[0], 48: f"[{SERVER_ADDRESSES_6[0]}]"}  # by the 
 
 def set_mtu(site: Site, mtu: int, number: int = 0) -> None:
     """Of a link, at the client's end and at the server's."""
-    site.client.ip("link", "set", f"up{number}", "mtu", str(mtu))
-    site.server.ip("link", "set", f"dn{number}", "mtu", str(mtu))
+    for namespace, interface in ((site.client, f"up{number}"), (site.server, f"dn{number}")):
+        namespace.unchanged.but_interfaces(interface)
+        namespace.ip("link", "set", interface, "mtu", str(mtu))
 
 
 def mtu_of(namespace: Namespace, interface: str) -> int:

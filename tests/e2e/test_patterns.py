@@ -16,6 +16,8 @@ pytestmark = pytest.mark.netns
 @pytest.mark.parametrize("path", ["auto", "up*", "up*; role=backup"])
 def test_an_uplink_that_appears_later_is_used(net: Net, path: str) -> None:
     site = build_site(net, [None, None])
+    site.client.unchanged.but_interfaces("up1", "later")
+    site.server.unchanged.but_interfaces("dn1")
     site.client.ip("link", "set", "up1", "down")
     site.client.ip("link", "set", "up1", "name", "later")
     with server_daemon(site), client_daemon(site, {"Multipath": {"Path": (path,)}}) as client:

@@ -19,12 +19,14 @@ def test_without_paths_the_kernels_routes_choose() -> None:
         with server_daemon(site), client_daemon(site, {"Multipath": {"Path": ()}}) as client:
             for address in (INNER, INNER_6):
                 assert ping(site.client, address).received == 3
+            site.client.unchanged.but_interfaces(site.uplinks[0])
             site.client.ip("route", "del", "default", "dev", site.uplinks[0])
             client.wait_for("the other uplink is used", lambda: ping(site.client, INNER).received == 3)
 
 
 def test_a_path_interface_gets_another_address(net: Net) -> None:
     site = build_site(net, [None])
+    site.client.unchanged.but_interfaces("up0")
     with tunnel(site) as t:
         site.client.ip("addr", "flush", "dev", "up0")
         site.client.ip("addr", "add", "10.1.0.77/24", "dev", "up0")

@@ -63,5 +63,6 @@ def test_a_backup_waits_takes_over_and_is_made_a_primary_by_a_reload(net: Net) -
         assert t.client.stats()["attempts"] == 0
 
         reload(lines, [False, True])
+        site.client.unchanged.but_interfaces(first)
         site.client.ip("link", "set", first, "down")
         assert ping(site.client, INNER, count=5).received >= 4

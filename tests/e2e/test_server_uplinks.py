@@ -44,6 +44,7 @@ def test_addresses_are_translated_to_those_of_the_uplink_in_use(net: Net) -> Non
     with tunnel(site):
         assert answers(site.client, WORLD)
         assert answers(site.client, WORLD_6)
+        site.server.unchanged.but_interfaces("w0", "w1")
         lead_by(site.server, 1)
         site.server.ip("link", "set", "w0", "down")
         far.ip("link", "set", "e0", "down")
@@ -55,6 +56,7 @@ def test_a_firewall_that_is_loaded_anew_and_addresses_that_are_deleted(net: Net)
     site = build_site(net, [None])
     world(net, site.server)
     with tunnel(site) as t:
+        site.server.unchanged.but('"foreign"')
         site.server.run("nft", FOREIGN)
         wait_for("masquerading is back", lambda: "mqvpn_mqs0" in site.server.run("nft", "list", "tables"), timeout=2)
         wait_for("an echo from the world", lambda: answers(site.client, WORLD))

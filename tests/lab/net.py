@@ -7,6 +7,7 @@ never touched. Whatever still runs in one of our namespaces when the Net closes 
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import json
 import os
@@ -17,6 +18,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
+
+from tests.lab.unchanged import Unchanged
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build" / "lab"
@@ -60,6 +63,7 @@ class Namespace:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.unchanged = Unchanged(name)
         run("ip", "netns", "add", name)
 
     def run(self, *argv: str, timeout: float = 60, check: bool = True) -> str:
@@ -109,7 +113,6 @@ class Net:
         self._prefix = f"mq{os.getpid()}-{next(self._serial)}"
         self._rp_filter = 1 if strict_rp_filter else 0
         self._stack = contextlib.ExitStack()
-        self.namespaces: list[Namespace] = []
         self.directory = BUILD / self._prefix
 
     def __enter__(self) -> Net:
@@ -117,8 +120,8 @@ class Net:
         self.directory.mkdir(parents=True, exist_ok=True)
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
+    def __exit__(self, *details: Any) -> None:
+        self._stack.__exit__(*details)
 
     def enter(self, resource: Any) -> Any:
         """Enter a context manager that is to be left when this Net closes, before its namespaces go."""
@@ -131,7 +134,6 @@ class Net:
     def namespace(self, name: str) -> Namespace:
         namespace = Namespace(f"{self._prefix}-{name}")
         self._stack.callback(namespace.remove)
-        self.namespaces.append(namespace)
         namespace.ip("link", "set", "lo", "up")
         # New addresses are usable at once: duplicate address detection would take a second.
         namespace.sysctl(
@@ -141,6 +143,15 @@ class Net:
         )
         return namespace
 
+    def daemon_starts(self, namespace: Namespace, state: Path) -> None:
+        """To be called before each: as the first one finds the namespace it must be again when this Net closes.
+
+        state: the directory of its undo journal. What a test itself changes for good it tells namespace.unchanged.
+        """
+        if not namespace.unchanged.is_watched:
+            self._stack.push(functools.partial(_check_unchanged, namespace))
+        namespace.unchanged.watch(state)
+
     def veth(self, a: Namespace, a_interface: str, b: Namespace, b_interface: str) -> None:
         """Join two namespaces by a plain, unshaped link. Its ends are still down and without address."""
         end = ("peer", "name", b_interface, "netns", b.name)
@@ -149,6 +160,12 @@ class Net:
     def log(self, name: str) -> Path:
         """A file of this Net for a program's output; kept after the test."""
         return self.directory / name
+
+
+def _check_unchanged(namespace: Namespace, failure: type[BaseException] | None, *_: object) -> None:
+    """Unless the test has failed already."""
+    if failure is None and (left := namespace.unchanged.left()):
+        raise AssertionError("\n".join((f"left in {namespace.name}:", *left)))
 
 
 @contextlib.contextmanager

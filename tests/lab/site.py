@@ -39,6 +39,7 @@ class Site:
 
     def set_uplink(self, number: int, *, up: bool) -> None:
         """Take the client's interface down, or bring it back with its routes, as DHCP would."""
+        self.client.unchanged.but_interfaces(self.uplinks[number])
         self.client.ip("link", "set", self.uplinks[number], "up" if up else "down")
         if up:
             _address_client(self.client, number)

@@ -62,6 +62,7 @@ class Daemon:
         self.control_socket = state / ("server.sock" if mode == "server" else f"client-{self.name_of_instance}.sock")
         environment = os.environ | ({"MQVPN_STATS": str(self._stats_file)} if statistics else {})
         environment |= {"STATE_DIRECTORY": str(state), "RUNTIME_DIRECTORY": str(state)}
+        net.daemon_starts(namespace, state)
         argv = (sys.executable, "-m", "mqvpn.cli.main", "--mode", mode, "--config", str(config))
         with self.log.open("ab") as log:
             streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}

@@ -112,7 +112,7 @@ def test_an_upgrade_restarts_what_runs(site: Site, packages: Path, tmp_path: Pat
 
 def test_a_stop_leaves_the_network_as_it_was(site: Site, machine_unit: tuple[Machine, str]) -> None:
     machine, unit = machine_unit
-    assert [line for line in site.changes(machine) if "routes4 added" in line]
+    assert [line for line in site.changes(machine) if "routes added" in line]
     machine.run("systemctl", "stop", unit)
     of_files = ("files ", "contents ")
     assert [line for line in site.changes(machine) if not line.startswith(of_files)] == []
