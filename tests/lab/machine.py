@@ -29,6 +29,7 @@ PACKAGES = (
     *("python3", "python3-aioquic", "python3-pylsqpack", "python3-pyroute2", "python3-dbus-next"),
     *("python3-sdnotify", "python3-configobj", "python3-cryptography"),
 )
+BOOTED = (*PACKAGES, "network-manager")  # which does nothing until a test starts it
 # What a machine of a few seconds' life need not do at boot.
 MASKED = (
     *("getty@tty1.service", "console-getty.service", "systemd-firstboot.service", "systemd-hwdb-update.service"),
@@ -56,7 +57,7 @@ def missing_for_machines() -> str | None:
     return None
 
 
-def root_directory(packages: Sequence[str] = PACKAGES) -> Path:
+def root_directory(packages: Sequence[str] = BOOTED) -> Path:
     """A Debian 13 root with these packages that boots quickly; made when there is none. Raises CannotBoot."""
     recipe = hashlib.sha256(repr((sorted(packages), sorted(MASKED))).encode()).hexdigest()[:8]
     root = CACHE / f"root-{recipe}"
@@ -207,6 +208,10 @@ def _make_bootable(root: Path) -> None:
     for name in MASKED:
         with contextlib.suppress(FileExistsError):
             (units / name).symlink_to("/dev/null")
+    for enabled in units.glob("*.wants/NetworkManager*"):
+        enabled.unlink()
+        with contextlib.suppress(OSError):  # others have theirs in it
+            enabled.parent.rmdir()
     with contextlib.suppress(FileExistsError):
         (units / "default.target").symlink_to("/usr/lib/systemd/system/multi-user.target")
     # nspawn copies the host's node with its mode; udev makes it 0666 on a Debian host.
