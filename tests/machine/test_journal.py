@@ -16,6 +16,7 @@ def test_events_are_found_by_their_fields_and_explained(pair: Pair) -> None:
     (joined, *_) = pair.server.journal("MQVPN_EVENT=client-connected")
     assert joined["MQVPN_INSTANCE"] == "server"
     assert (joined["PRIORITY"], joined["MESSAGE"]) == ("6", "client 0 (shared key) connected")
+    pair.client.namespace.unchanged.but_interfaces("up1")
     pair.client.namespace.ip("link", "set", "up1", "down")
     try:
         wait_for("a path is down", lambda: pair.client.journal("MQVPN_EVENT=path-down", "MQVPN_PATH=up1"))
