@@ -10,7 +10,7 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -238,7 +238,7 @@ async def ask(request: Request) -> Answer:
     operation = "set the DNS" if request.verb == "apply" else "take the DNS back"
     try:
         exchange = _run(request.encode()) if may_write() else _connect(request.encode())
-        answer = decode_answer(await asyncio.wait_for(exchange, LIMIT))
+        answer = decode_answer(await _to_its_end(asyncio.wait_for(exchange, LIMIT)))
     except TimeoutError:
         raise OperationFailed(operation, f"mqvpn-dns did not answer within {LIMIT:.0f} s", NO_ROOT_PART) from None
     except ValueError:
@@ -250,6 +250,16 @@ async def ask(request: Request) -> Answer:
         reason, _, hint = answer.error.partition("; ")
         raise OperationFailed(operation, reason, hint or "see journalctl -u 'mqvpn-dns@*'")
     return answer
+
+
+async def _to_its_end(exchange: Coroutine[Any, Any, bytes]) -> bytes:
+    """Cancelled, what has begun ends first: a process of its own does it, which the next request could overtake."""
+    under_way = asyncio.ensure_future(exchange)
+    try:
+        return await asyncio.shield(under_way)
+    except asyncio.CancelledError:
+        await asyncio.wait([under_way])
+        raise
 
 
 async def _connect(line: bytes) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import sys
 from collections.abc import Awaitable, Callable
 from ipaddress import ip_address
 from pathlib import Path
@@ -285,9 +286,18 @@ async def test_a_client_in_a_sandbox_asks_by_the_socket() -> None:
 
 @story()
 async def test_stopped_while_it_is_being_set() -> None:
+    """The program that sets it is slow to start: the one that takes it back does not overtake it."""
+    next_is_slow, program = Path("/run/next-is-slow"), Path("/run/program")
+    slow = f"[ -e {next_is_slow} ] && rm {next_is_slow} && sleep 0.5"
+    program.write_text(f'#!/bin/sh\n{slow}\nexec {sys.executable} "$@"\n')
+    program.chmod(0o755)
     run = Run()
-    async with run.dns:
-        run.up()
-        await asyncio.sleep(0.05)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "executable", str(program))
+        async with run.dns:
+            next_is_slow.touch()
+            run.up()
+            await run.until(lambda: not next_is_slow.exists())
+        await asyncio.sleep(1)  # for one that nobody waits for
     assert RESOLV_CONF.read_text() == BEFORE
     assert run.ready == 0
