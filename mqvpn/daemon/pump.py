@@ -165,6 +165,7 @@ class Pump:
                 self._device_gone()
             slept = max(slept, self._timer.late(now), self._mover.overslept)
             self._timer.due(now)
+            self._engine_timer.due(now)  # what came due meanwhile, the mover has seen to
             if slept > GAP:
                 self.on_gap(slept)
             due = now >= self._tunnel_due or slept > GAP

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from mqvpn.connectip.pool import Pool
-from mqvpn.daemon import loop
+from mqvpn.daemon import loop, pump
 from mqvpn.daemon.pump import DeviceGone, Pump
 from mqvpn.daemon.timerfd import clock
 from mqvpn.dataplane.engine import Engine
@@ -28,6 +28,8 @@ from mqvpn.tunnel.server import ServerOptions, ServerTunnel
 from tests.daemon.waiting import eventually
 from tests.tunnel.pair import KEY, write_certificate
 from tests.wire.packets import ipv4
+
+SHORT_GAP = 0.4  # seconds
 
 
 class End:
@@ -177,6 +179,38 @@ def test_asyncio_has_its_turn_while_packets_keep_coming() -> None:
         assert sent > 20 * turns
         end.close()
 
+    loop.run(run())
+
+
+def test_to_be_busy_is_not_to_have_slept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine's timer is for the time when packets are not moved: it is not late because they are."""
+
+    class DueSoon:
+        def next_timeout(self) -> float:
+            return clock() + SHORT_GAP / 2
+
+        def has_events(self) -> bool:
+            return False
+
+    async def run() -> None:
+        end = End(is_server=False)
+        gaps: list[float] = []
+        end.pump.on_gap = gaps.append
+        end.pump._engine = DueSoon()  # type: ignore[assignment]
+
+        def flow() -> None:
+            until = clock() + 4 * SHORT_GAP
+            while clock() < until:
+                end.machine.send(ipv4(source="10.0.0.2", destination="10.0.0.1"))
+
+        end.machine.send(b"the first packet")
+        await asyncio.sleep(SHORT_GAP / 4)  # the mover has come back, and the timer is set
+        await asyncio.to_thread(flow)
+        await asyncio.sleep(0.1)
+        assert gaps == []
+        end.close()
+
+    monkeypatch.setattr(pump, "GAP", SHORT_GAP)
     loop.run(run())
 
 
