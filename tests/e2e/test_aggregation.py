@@ -12,7 +12,7 @@ from tests.lab.tunnel import INNER, tunnel
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow]
 
-SECONDS, WARM_UP = 14, 4
+SECONDS, WARM_UP = 10, 4
 
 
 def throughput(site: Site, uplinks: tuple[str, ...], *, upload: bool) -> float:

@@ -56,6 +56,7 @@ def test_fuzzing_finds_nothing_in_the_sanitized_modules(target: str) -> None:
     run("-m", "tests.fuzz.run", target, "--plain", "--runs", str(TARGETS[target]), "--slowness", "20")
 
 
+@pytest.mark.long
 def test_the_data_planes_tests_pass_sanitized() -> None:
     # -p mqvpn: imported before pytest puts the checkout, and so the ordinary build, first
     options = ("-q", "-p", "mqvpn", "-p", "no:cacheprovider", "--hypothesis-profile=ci")  # ci: no time limits
