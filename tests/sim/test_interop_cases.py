@@ -158,7 +158,7 @@ def test_ecn(measured: Measured) -> None:
 def test_v2(tmp_path: Path) -> None:
     network = Network(tmp_path)
     client = network.client()
-    configuration = client.tunnel._configuration  # type: ignore[attr-defined]
+    _, configuration = client.tunnel._servers[0]  # type: ignore[attr-defined]
     configuration.original_version = QuicProtocolVersion.VERSION_2
     configuration.supported_versions = [QuicProtocolVersion.VERSION_2, QuicProtocolVersion.VERSION_1]
     network.start(client)
