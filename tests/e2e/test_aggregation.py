@@ -23,7 +23,7 @@ def throughput(site: Site, uplinks: tuple[str, ...], *, upload: bool) -> float:
         return transfer(*ends, seconds=SECONDS, streams=8).between(WARM_UP, SECONDS)
 
 
-@pytest.mark.parametrize("upload", [True, False], ids=["upload", "download"])
+@pytest.mark.parametrize("upload", [True, pytest.param(False, marks=pytest.mark.long)], ids=["upload", "download"])
 def test_two_paths_add_up(net: Net, upload: bool) -> None:
     site = build_site(net, [Shape(rate=50, delay=10), Shape(rate=20, delay=25)])
     alone = [throughput(site, (uplink,), upload=upload) for uplink in site.uplinks]

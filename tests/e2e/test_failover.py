@@ -41,7 +41,7 @@ def run_with_fault(t: Tunnel, kind: str, *, upload: bool) -> tuple[Result, float
     return flows.result(), until_used
 
 
-@pytest.mark.parametrize("upload", [True, False], ids=["upload", "download"])
+@pytest.mark.parametrize("upload", [True, pytest.param(False, marks=pytest.mark.long)], ids=["upload", "download"])
 @pytest.mark.parametrize(("kind", "allowed"), [("link down", 0), ("blackhole", 1)])
 def test_traffic_goes_on(net: Net, kind: str, allowed: int, upload: bool) -> None:
     site = build_site(net, [Shape(rate=50, delay=10), Shape(rate=SLOW_LINK, delay=25)])

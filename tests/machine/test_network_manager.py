@@ -16,7 +16,7 @@ from tests.lab.capture import Capture
 from tests.lab.net import program, wait_for
 from tests.machine.tunnel import CLIENT, CLIENT_CONF, CLIENT_SECTIONS, SERVER_ADDRESS, Pair, configure
 
-pytestmark = pytest.mark.machine
+pytestmark = [pytest.mark.machine, pytest.mark.long]  # a root of its own is built
 SHUT = dict(CLIENT_SECTIONS) | {"Interface": {"KillSwitch": "true"}}
 UPLINKS = ("up0", "up1")
 RESTARTS = 3
