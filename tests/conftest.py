@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 
 import pytest
 
 from tests.lab.machine import CannotBoot, Machine, boot, join, missing_for_machines
 from tests.lab.net import Net
+from tests.lab.stolen import Stolen
+
+pytest_plugins = ["pytester"]
 
 TOOLS = ("ip", "nft", "ping", "ss", "sysctl", "iperf3", "cc")
+
+RERUNS = 2  # of a test that failed while the hypervisor kept much of the processors
+stolen = Stolen()
 
 
 def missing_for_netns() -> str | None:
@@ -29,6 +35,28 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if reason and item.get_closest_marker(marker):
                 item.add_marker(pytest.mark.skip(reason=reason))
+    rerun_when_stolen(items, lambda: stolen.much)
+
+
+def rerun_when_stolen(items: Sequence[pytest.Item], much: Callable[[], bool]) -> None:
+    """Tests with real traffic expect something of its pace: those that failed while `much` was stolen from this
+    machine run again. All other failures count the first time."""
+    for item in items:
+        if any(item.get_closest_marker(marker) for marker in ("netns", "machine")):
+            item.add_marker(pytest.mark.flaky(reruns=RERUNS, condition=much))
+
+
+def pytest_sessionstart() -> None:
+    stolen.start()
+
+
+def pytest_sessionfinish() -> None:
+    stolen.stop()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    stolen.restart()
 
 
 @pytest.fixture
@@ -61,8 +89,10 @@ def boot_or_skip(net: Net, *names: str) -> list[Machine]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Show with a failed test the end of every log that its test bed wrote."""
+    """Show with a failed test what the hypervisor did meanwhile, and the end of every log that its test bed wrote."""
     report = yield
+    if report.failed:
+        report.sections.append(("processors", str(stolen)))
     net = getattr(item, "funcargs", {}).get("net")
     if report.failed and net is not None:
         for log in sorted(net.directory.glob("*.log")):

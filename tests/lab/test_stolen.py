@@ -1,0 +1,66 @@
+"""What the kernel says was stolen is what a test is told, and a test that failed meanwhile runs again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.lab import stolen
+from tests.lab.net import wait_for
+from tests.lab.stolen import Stolen
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """What the kernel's counters say; the last one stays."""
+    answers = [(1000, 50_000)]
+    monkeypatch.setattr(stolen, "ticks", lambda: answers.pop(0) if len(answers) > 1 else answers[0])
+    monkeypatch.setattr(stolen, "INTERVAL", 0.001)
+    return answers
+
+
+def test_the_counters_of_this_machine_grow() -> None:
+    before = stolen.ticks()
+    wait_for("a tick of the clock", lambda: stolen.ticks()[1] > before[1])
+    assert stolen.ticks()[0] >= before[0]
+
+
+def test_nothing_is_stolen_where_nothing_is_counted(told: list[tuple[int, int]]) -> None:
+    watch = Stolen()
+    assert (watch.share, watch.worst, watch.much) == (0.0, 0.0, False)
+
+
+def test_the_worst_interval_counts_and_not_the_mean(told: list[tuple[int, int]]) -> None:
+    watch = Stolen()
+    told[:] = [(1000, 50_100), (1030, 50_200), (1030, 51_000)]
+    watch.start()
+    wait_for("the interval is over", lambda: watch.worst > 0)
+    watch.stop()
+    assert watch.worst == pytest.approx(0.3)
+    assert watch.much
+    assert "3% of the processors, 30% in the worst" in str(watch)
+    watch.restart()
+    assert not watch.much
+
+
+@pytest.mark.parametrize(("much", "outcome"), [(True, {"passed": 1, "rerun": 2}), (False, {"failed": 1})])
+def test_a_failure_counts_unless_the_processor_was_stolen(
+    pytester: pytest.Pytester, much: bool, outcome: dict[str, int]
+) -> None:
+    pytester.makeconftest(f"""
+from tests.conftest import rerun_when_stolen
+def pytest_collection_modifyitems(items):
+    rerun_when_stolen(items, lambda: {much})
+""")
+    pytester.makepyfile("""
+import pytest
+tries = []
+@pytest.mark.netns
+def test_timing():
+    tries.append(1)
+    assert len(tries) == 3
+""")
+    result: Any = pytester.runpytest_inprocess("-p", "no:cacheprovider")
+    counts = result.parseoutcomes()
+    assert {name: counts.get(name) for name in outcome} == outcome
