@@ -49,7 +49,7 @@ class Record:
         self.scenario, self.rounds, self.seconds = scenario, rounds, seconds
         self.notes: dict[str, str] = {}  # by way: why it is missing, or its version
         self._figures: dict[tuple[str, str, str], list[float]] = {}
-        self._curves: list[dict[str, Any]] = []
+        self.curves: tuple[dict[str, Any], ...] = ()
         self._machine = machine()
         self._started = time.time()
         self._clock = time.monotonic()
@@ -59,7 +59,7 @@ class Record:
 
     def add_curve(self, case: str, way: str, quantity: str, points: Curve) -> None:
         rounded = [(round(at, 3), round(value, 3)) for at, value in points]
-        self._curves.append({"case": case, "way": way, "quantity": quantity, "points": rounded})
+        self.curves += ({"case": case, "way": way, "quantity": quantity, "points": rounded},)
 
     def note(self, way: str, text: str) -> None:
         """Something to be said about a way: its version, or why it was not measured."""
@@ -81,7 +81,7 @@ class Record:
             "machine": self._machine,
             "notes": self.notes,
             "figures": [_figure(*key, values) for key, values in self._figures.items()],
-            "curves": self._curves,
+            "curves": self.curves,
         }
 
     def write(self) -> Path:
