@@ -6,6 +6,7 @@ once. A client that will ask for its last address has a place, but no lease, unt
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Network
 
 from mqvpn.connectip.error import Refused
 from mqvpn.connectip.pool import NOBODY, Lease, Owner, Pool
@@ -23,7 +24,7 @@ class Client:
     number: int
     connection: MultipathConnection
     cids: tuple[bytes, ...]
-    source: str  # the address it came from
+    source: IPv4Address | IPv6Network  # server.source() of the address it came from
     http: http3.Http3 | None = None
     stream_id: int | None = None
     session: Session = field(default_factory=Session)

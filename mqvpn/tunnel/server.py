@@ -9,7 +9,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from ipaddress import ip_network
+from ipaddress import IPv4Address, IPv6Network, ip_address, ip_network
 from typing import Any
 
 from mqvpn.connectip import events as connectip
@@ -35,7 +35,8 @@ log = logging.getLogger(__name__)
 SETUP_TIMEOUT = 10.0  # seconds from a connection's first packet to its addresses
 MAX_HALF_OPEN = 256  # connections without addresses
 RETRY_FROM = 32  # of them, before a client must show that it has the address it claims
-MAX_HALF_OPEN_FROM_ONE = 128  # of them, from one address, and so one that is there: many may be behind one NAT
+# Of them, from one source(), and so one that is there: many may be behind one NAT.
+MAX_HALF_OPEN_FROM_ONE = 128
 MAX_REFUSALS = 4  # requests refused on one connection before it is closed
 MIN_INITIAL = 1200  # bytes, RFC 9000, section 14.1
 MIN_CID = 8  # bytes, RFC 9000, section 7.2: of a client's first Destination Connection ID
@@ -143,7 +144,8 @@ class ServerTunnel(Tunnel):
         if not proven and len(self._half_open) >= RETRY_FROM:
             self._datagrams.append((socket, remote, local, self._retry.ask(header, remote, now)))
             return
-        from_here = sum(self._clients[other].source == remote[0] for other in self._half_open)
+        origin = source(remote[0])
+        from_here = sum(self._clients[other].source == origin for other in self._half_open)
         if len(self._half_open) >= MAX_HALF_OPEN or from_here >= MAX_HALF_OPEN_FROM_ONE:
             return
         connection = MultipathConnection(
@@ -160,7 +162,7 @@ class ServerTunnel(Tunnel):
         if not connection.handshake_started:  # it did not decrypt: as if nothing had come
             self.remove(connection)
             return
-        client = Client(connection.id, connection, (header.destination, connection.host_cid), remote[0])
+        client = Client(connection.id, connection, (header.destination, connection.host_cid), origin)
         self._clients[connection] = client
         self._half_open[connection] = now + SETUP_TIMEOUT
         for cid in client.cids:
@@ -321,6 +323,12 @@ class ServerTunnel(Tunnel):
             del self._half_open[connection]
             connection.close(H3ErrorCode.H3_REQUEST_INCOMPLETE, reason_phrase="no tunnel requested")
             self.touch(connection)
+
+
+def source(host: str) -> IPv4Address | IPv6Network:
+    """Whom an address stands for: an IPv6 host has every address of its /64 (RFC 7934, section 4)."""
+    address = ip_address(host)
+    return address if address.version == 4 else IPv6Network((int(address), 64), strict=False)
 
 
 def _first(requests: tuple[RequestedAddress, ...], version: int) -> int:

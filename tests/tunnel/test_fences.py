@@ -243,14 +243,20 @@ def test_datagrams_of_noise(tmp_path: Path, authenticated: bool) -> None:
     assert attack.others_are_unhurt()
 
 
-def test_one_address_cannot_take_every_half_open_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("origin", ["203.0.113.9", "2001:db8::{:x}", "fe80::{:x}%3"])
+def test_one_source_cannot_take_every_half_open_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, origin: str
+) -> None:
+    """One IPv4 address; of IPv6 a whole /64, for a host has all of that."""
     monkeypatch.setattr("mqvpn.tunnel.server.RETRY_FROM", 1000)
     network = Network(tmp_path)
     for number in range(2 * MAX_HALF_OPEN_FROM_ONE):
-        network.inject(network.server, initial_with(b"\x01", number.to_bytes(8)), ("203.0.113.9", number))
+        network.inject(network.server, initial_with(b"\x01", number.to_bytes(8)), (origin.format(number), number))
     tunnel = network.server.tunnel
     assert isinstance(tunnel, ServerTunnel)
     assert tunnel.half_open == MAX_HALF_OPEN_FROM_ONE
+    network.inject(network.server, initial_with(b"\x01", b"from-far"), ("2001:db8:0:1::1", 1))
+    assert tunnel.half_open == MAX_HALF_OPEN_FROM_ONE + 1
     client = network.client()
     network.start(client)
     assert network.run_until(lambda: is_up(client), 2.0)
