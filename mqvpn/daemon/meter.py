@@ -1,7 +1,8 @@
 """How much went over metered interfaces in this day, week or month (UTC), kept in the state directory.
 
 Counted are the bytes of all paths with their UDP and IP headers, both directions, once a second: so a cap is overrun by
-what a second holds, and by handshakes. Without a state directory it begins anew with the process.
+what a second holds, and by handshakes. Without a state directory it begins anew with the process. A clock that is wrong
+for a while (1970 until it is set) takes nothing away: what was counted in the periods before is kept beside.
 """
 
 from collections.abc import Iterable
@@ -15,10 +16,12 @@ from mqvpn.tunnel.counters import PathFigures
 NAME = "usage.json"
 INTERVAL = 1.0  # seconds between two counts
 MAX_INTERFACES = 64
+KEPT = 3  # periods of each kind, those counted in last
 HEADERS = {False: 28, True: 48}  # bytes of UDP and IP, by whether it is IPv6
 PERIODS = {"day": "%Y-%m-%d", "week": "%G-W%V", "month": "%Y-%m"}
 
 Key = tuple[int, int]  # connection and path
+Usage = dict[tuple[str, str], dict[str, int]]  # by interface and kind: bytes by period, the latest counted last
 
 
 def period(kind: str, now: float) -> str:
@@ -31,7 +34,7 @@ class Meter:
 
     def __init__(self, directory: str | None) -> None:
         self._file = StateFile(directory, NAME, self._snapshot)
-        self._used: dict[tuple[str, str], tuple[str, int]] = {}  # by interface and kind: the period, and bytes in it
+        self._used: Usage = {}
         self._counted: dict[Key, int] = {}
         value = self._file.load()
         if value is not None:
@@ -53,8 +56,7 @@ class Meter:
 
     def used(self, interface: str, kind: str, now: float) -> int:
         """Bytes in the current period."""
-        name, count = self._used.get((interface, kind), ("", 0))
-        return count if name == period(kind, now) else 0
+        return self._used.get((interface, kind), {}).get(period(kind, now), 0)
 
     def is_spent(self, interface: str, setting: PathSetting, now: float) -> bool:
         """Whether the interface's cap is reached."""
@@ -68,26 +70,32 @@ class Meter:
         if count <= 0 or not interface:
             return
         for kind in PERIODS:
-            self._used[interface, kind] = period(kind, now), self.used(interface, kind, now) + count
+            periods = self._used.setdefault((interface, kind), {})
+            name = period(kind, now)
+            periods[name] = periods.pop(name, 0) + count
+            if len(periods) > KEPT:
+                del periods[next(iter(periods))]
         self._file.changed()
 
     def _snapshot(self) -> Any:
         usage: dict[str, dict[str, Any]] = {}
-        for (interface, kind), (name, count) in list(self._used.items())[-MAX_INTERFACES * len(PERIODS) :]:
-            usage.setdefault(interface, {})[kind] = [name, count]
+        for (interface, kind), periods in list(self._used.items())[-MAX_INTERFACES * len(PERIODS) :]:
+            usage.setdefault(interface, {})[kind] = periods
         return usage
 
 
-def read_usage(value: Any) -> dict[tuple[str, str], tuple[str, int]]:
+def read_usage(value: Any) -> Usage:
     """The file's JSON value. Raises ValueError."""
     if not isinstance(value, dict) or len(value) > MAX_INTERFACES:
         raise ValueError("no usage by interface")
-    used: dict[tuple[str, str], tuple[str, int]] = {}
+    used: Usage = {}
     for interface, kinds in value.items():
         if not isinstance(kinds, dict) or not set(kinds) <= set(PERIODS):
             raise ValueError(f"no periods of {interface}")
-        for kind, entry in kinds.items():
-            if not isinstance(entry, list) or [type(part) for part in entry] != [str, int] or entry[1] < 0:
+        for kind, periods in kinds.items():
+            if not isinstance(periods, dict) or len(periods) > KEPT:
+                raise ValueError(f"no periods by the {kind} of {interface}")
+            if not all(type(count) is int and count >= 0 for count in periods.values()):
                 raise ValueError(f"no bytes in the {kind} of {interface}")
-            used[interface, kind] = entry[0], entry[1]
+            used[interface, kind] = periods
     return used

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from mqvpn.config.values import PathSetting
-from mqvpn.daemon.meter import NAME, Meter, period, read_usage
+from mqvpn.daemon.meter import KEPT, NAME, PERIODS, Meter, period, read_usage
 from mqvpn.tunnel.counters import PathFigures
 
 NOON = 1_764_158_400.0  # 2025-11-26, a Wednesday, 12:00 UTC
@@ -65,7 +66,41 @@ def test_it_outlives_the_process(tmp_path: Path) -> None:
     assert asyncio.run(run()) == FIRST
 
 
-@pytest.mark.parametrize("value", [[], {"wwan0": []}, {"wwan0": {"year": ["2025", 1]}}, {"wwan0": {"day": ["x", -1]}}])
+def test_a_clock_that_steps_away_and_back_forgets_nothing(tmp_path: Path) -> None:
+    """A month ahead, and 1970, as before a clock is set; also when the process ends meanwhile."""
+
+    async def run() -> None:
+        meter = Meter(str(tmp_path))
+        meter.count(1, [PATH], NOON)
+        meter.count(1, [replace(PATH, tx_bytes=1100)], NOON + 31 * DAY)
+        await meter.close()
+        meter = Meter(str(tmp_path))
+        meter.count(2, [replace(PATH, tx_bytes=1200)], 0)
+        assert [meter.used("wwan0", kind, NOON) for kind in PERIODS] == 3 * [FIRST]
+        meter.count(2, [replace(PATH, tx_bytes=1205)], NOON)
+        assert [meter.used("wwan0", kind, NOON) for kind in PERIODS] == 3 * [FIRST + 5]
+        assert meter.used("wwan0", "month", NOON + 31 * DAY) == 100
+        for days in range(100):
+            meter.count(2, [replace(PATH, tx_bytes=2000 + days)], NOON + days * DAY)
+        await meter.close()
+
+    asyncio.run(run())
+    content = (tmp_path / NAME).read_text()
+    assert [len(periods) for periods in json.loads(content)["wwan0"].values()] == 3 * [KEPT]
+
+
+NO_USAGE = [
+    [],
+    {"wwan0": []},
+    {"wwan0": {"year": {"2025": 1}}},
+    {"wwan0": {"day": {"x": -1}}},
+    {"wwan0": {"day": {"x": True}}},
+    {"wwan0": {"day": ["x", 1]}},
+    {"wwan0": {"day": dict.fromkeys("abcd", 1)}},
+]
+
+
+@pytest.mark.parametrize("value", NO_USAGE)
 def test_what_is_no_usage_is_refused(value: object, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no "):
         read_usage(value)

@@ -36,7 +36,8 @@ def test_a_cap_that_is_used_up(net: Net) -> None:
             assert 3_000_000 <= told["up1"]["used"] < 1.1 * sum(site.client.traffic("up1"))
             assert "up1: its cap is used up: it is a backup until the month ends" in client.log.read_text()
         usage = json.loads((net.directory / "client.state" / "usage.json").read_text())
-        assert re.fullmatch(r"\d{4}-\d\d", usage["up1"]["month"][0])
+        [month] = usage["up1"]["month"]
+        assert re.fullmatch(r"\d{4}-\d\d", month)
         with client_daemon(site, paths("up0", "up1; cap=3M/month")) as client:
             client.wait_for("a backup from the start", lambda: backups(client) == {"up0": False, "up1": True})
         with client_daemon(site, paths("up0", "up1; role=backup; cap=3M/month")) as client:
