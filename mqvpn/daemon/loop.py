@@ -38,7 +38,7 @@ class Selector(selectors.EpollSelector):
         self._call_soon = call_soon
 
     def watch(self, fd: int, callback: Callable[[], None]) -> None:
-        """Have callback called by the loop whenever the descriptor is readable."""
+        """Have callback called by the loop whenever the descriptor is readable; once if several with it are."""
         self._outer.register(fd, select.EPOLLIN)
         self._watched[fd] = callback
 
@@ -51,9 +51,9 @@ class Selector(selectors.EpollSelector):
         """As asyncio calls it: None waits without end, 0 does not wait."""
         due = FOREVER if timeout is None else clock() + timeout
         ready = [fd for fd, _ in self._outer.poll(None if timeout is None else max(timeout, 0.0))]
-        for fd in ready:
-            if callback := self._watched.get(fd):
-                self._call_soon(callback)
+        # Once: what the first call hands to asyncio, free_until does not tell the second.
+        for callback in dict.fromkeys(self._watched[fd] for fd in ready if fd in self._watched):
+            self._call_soon(callback)
         self.free_until = 0.0 if self.fileno() in ready else due
         return super().select(0) if self.fileno() in ready else []
 

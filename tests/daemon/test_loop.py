@@ -50,6 +50,28 @@ def test_a_watched_descriptor_has_its_callback_called_until_it_is_unwatched(pipe
     loop.run(run())
 
 
+def test_a_callback_of_two_descriptors_is_called_once_before_what_it_hands_to_the_loop(pipe: Pipe) -> None:
+    """As that of the packets and of their timer: a second call would keep asyncio waiting as long as packets come."""
+
+    async def run() -> None:
+        order: list[str] = []
+        second = Pipe()
+
+        def call() -> None:
+            order.append("call")
+            running().call_soon(order.append, "handed over")
+
+        for one in (pipe, second):
+            running().selector.watch(one.out, call)
+            os.write(one.into, b"x")
+        while "handed over" not in order:
+            await asyncio.sleep(0)
+        second.close()
+        assert order[:2] == ["call", "handed over"]
+
+    loop.run(run())
+
+
 def free_when_called(pipe: Pipe, others: int | None = None, timer: float | None = None) -> float:
     """What free_until is, in seconds from then, when a watched descriptor becomes readable."""
 
