@@ -42,9 +42,10 @@ class Servers:
         return (self.current, *others)
 
     def worked(self, server: HostPort) -> None:
-        """This server gave a tunnel: stay with it."""
+        """This server gave a tunnel: stay with it, unless a reload has just taken it out of the list."""
         self._failures.pop(server, None)
-        self.current = server
+        if server in self._servers:
+            self.current = server
 
     def failed(self, server: HostPort, reason: str, now: float, *, answered: bool = False) -> bool:
         """This server did not: go to the next. Returns whether that one is not known to fail, too."""

@@ -73,3 +73,10 @@ def test_a_reload_keeps_the_current_one_if_it_is_still_there() -> None:
     servers.failed(A, "of an attempt that began before", 101.0)
     servers.replace((C,))
     assert servers.candidates(102.0) == (C,)
+
+
+def test_what_a_reload_took_out_is_not_asked_again_although_it_gave_a_tunnel_since() -> None:
+    servers = Servers((A, B))
+    servers.replace((A,))
+    servers.worked(B)
+    assert servers.candidates(100.0) == (A,)
