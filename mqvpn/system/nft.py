@@ -27,9 +27,8 @@ def transact(script: str, operation: str) -> None:
     """Carry the script out. Raises OperationFailed with nft's own words; everything is then as it was."""
     done = _run(["-f", "-"], script, operation)
     if done.returncode:
-        reason = (done.stderr.strip() or f"nft ended with status {done.returncode}").splitlines()[0]
         hint = "run it as root or with CAP_NET_ADMIN, on a kernel with nf_tables and NAT"
-        raise OperationFailed(operation, reason, hint)
+        raise OperationFailed(operation, _reason(done), hint)
 
 
 def remove(table: str, operation: str) -> None:
@@ -39,13 +38,18 @@ def remove(table: str, operation: str) -> None:
     done = _run(["delete", "table", "inet", table], "", operation)
     if done.returncode and table in tables():
         hint = "run it as root; what a client blocks that runs is lifted by stopping it (mqvpnctl down NAME)"
-        raise OperationFailed(operation, done.stderr.strip().splitlines()[0], hint)
+        raise OperationFailed(operation, _reason(done), hint)
 
 
 def tables() -> list[str]:
     """The names of all tables of the family inet. Raises OperationFailed when nft cannot be run."""
     lines = _run(["list", "tables", "inet"], "", "list the firewall's tables").stdout.splitlines()
     return [line.split()[2] for line in lines]
+
+
+def _reason(done: subprocess.CompletedProcess[str]) -> str:
+    """Why it failed: a program that was killed says nothing."""
+    return (done.stderr.strip() or f"nft ended with status {done.returncode}").splitlines()[0]
 
 
 def _run(arguments: list[str], script: str, operation: str) -> subprocess.CompletedProcess[str]:
