@@ -34,7 +34,6 @@ from mqvpn.system.errors import OperationFailed
 from mqvpn.system.link import Netlink
 from mqvpn.system.monitor import Monitor
 from mqvpn.system.notify import Notifier
-from mqvpn.system.undo import JournalUnwritable
 from mqvpn.tunnel import events
 from mqvpn.tunnel.client import ClientTunnel, State
 from mqvpn.tunnel.qlog import Recorder
@@ -372,7 +371,7 @@ class Client:
                 log.debug("%s", error)
                 return
             log.error("%s", error)
-            self._stop(exit.UNDO if isinstance(error, JournalUnwritable) else exit.FAILED)
+            self._stop(exit.status_of(error))
 
 
 async def _pause(delay: float, wake: asyncio.Event) -> None:

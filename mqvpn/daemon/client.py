@@ -32,7 +32,6 @@ from mqvpn.system.errors import OperationFailed
 from mqvpn.system.link import Netlink
 from mqvpn.system.monitor import Monitor
 from mqvpn.system.notify import Notifier
-from mqvpn.system.undo import JournalUnwritable
 
 LIVE = (
     *("log_level", "paths", "reconnect", "reconnect_interval"),
@@ -49,10 +48,8 @@ def run(settings: ClientSettings, load: Load | None = None) -> int:
         return loop.run(_serve(settings, load or (lambda: settings)))
     except (CAUnusable, InUse) as error:
         return exit.failing(exit.CONFIG, error)
-    except JournalUnwritable as error:
-        return exit.failing(exit.UNDO, error)
     except OperationFailed as error:
-        return exit.failing(exit.FAILED, error)
+        return exit.failing(exit.status_of(error), error)
 
 
 async def _serve(settings: ClientSettings, load: Load) -> int:

@@ -153,7 +153,7 @@ class Dns:
             await keeper.start()
         except OperationFailed as error:
             log.error("%s", error)
-            self._stop(exit.FAILED)
+            self._stop(exit.status_of(error))
             return
         log.info("DNS set by %s", keeper)
         self._in_effect, self._inherited = True, False

@@ -4,7 +4,9 @@ import errno
 import logging
 
 from mqvpn.daemon.eventlog import event
+from mqvpn.system.errors import OperationFailed
 from mqvpn.system.notify import Notifier
+from mqvpn.system.undo import JournalUnwritable
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +26,11 @@ ERRNOS = {
 
 class Unusable(Exception):
     """A file that the configuration names cannot be used; `str()` says which and why. The end is CONFIG."""
+
+
+def status_of(error: OperationFailed) -> int:
+    """The status for what this machine refuses."""
+    return UNDO if isinstance(error, JournalUnwritable) else FAILED
 
 
 def failing(status: int, reason: object) -> int:

@@ -51,7 +51,7 @@ from mqvpn.system.errors import OperationFailed
 from mqvpn.system.link import Interface, Netlink, TunLink
 from mqvpn.system.notify import Notifier
 from mqvpn.system.sysctl import Sysctls
-from mqvpn.system.undo import JournalUnwritable, Undo
+from mqvpn.system.undo import Undo
 from mqvpn.tunnel import events
 from mqvpn.tunnel.server import EVERYTHING, ServerOptions, ServerTunnel
 from mqvpn.wire.address import ranges_of
@@ -82,10 +82,8 @@ def run(settings: ServerSettings, load: Load | None = None) -> int:
         return loop.run(_serve(settings, configuration, load or (lambda: settings)))
     except (CertificateUnusable, ListenDiffers, InUse) as error:
         return exit.failing(exit.CONFIG, error)
-    except JournalUnwritable as error:
-        return exit.failing(exit.UNDO, error)
     except OperationFailed as error:
-        return exit.failing(exit.FAILED, error)
+        return exit.failing(exit.status_of(error), error)
 
 
 def load_certificate(cert_file: str, key_file: str) -> Any:

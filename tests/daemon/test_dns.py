@@ -151,6 +151,15 @@ async def test_a_refusal_of_resolved_stops_the_client() -> None:
 
 
 @story(resolved=True)
+async def test_a_journal_that_cannot_be_written_stops_it_before_it_is_told() -> None:
+    run = Run(Undo(Path("/proc/none")))
+    async with run.dns:
+        run.up()
+        await run.until(lambda: run.stopped == [exit.UNDO])
+        assert Machine.resolved.links == {}
+
+
+@story(resolved=True)
 async def test_what_is_chosen_by_name() -> None:
     run = Run(dns_mode="file")
     async with run.dns:
