@@ -5,7 +5,7 @@ on. Nor can it take our own networks away from us, or grow our table without end
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from ipaddress import ip_address, ip_network, summarize_address_range
 from itertools import islice
 
@@ -15,6 +15,7 @@ from mqvpn.wire.address import AddressRange, Network
 
 log = logging.getLogger(__name__)
 
+MAX_READ = 4 * MAX_PREFIXES  # of one advertisement: all of its 64 KB could be half a million, and seconds of work
 MAX_IGNORED = 64  # that are remembered to be told
 
 LOCAL = tuple(
@@ -40,26 +41,22 @@ class Advertised:
     def update(self, ranges: Iterable[AddressRange], own: Iterable[Network]) -> None:
         """The server advertises exactly these; `own`: prefixes of ours within which it has no say."""
         own = tuple(own)
-        prefixes, specific, self.ignored = [], 0, {}
-        for item in ranges:
-            found = list(_prefixes(item))
-            if item.protocol:  # a route is for all protocols
-                specific += 1
-                self._ignore(found, f"it is for protocol {item.protocol} only")
-                continue
-            ours = {prefix for prefix in found if any(within(prefix, net) for net in own)}
-            local = {prefix for prefix in found if any(within(prefix, net) for net in LOCAL)}
-            self._ignore(ours, "it is within a network of this machine, or the server itself")
-            self._ignore(local, "such addresses are not forwarded")
-            prefixes += [prefix for prefix in found if prefix not in ours and prefix not in local]
+        prefixes, self.ignored = [], {}
+        all_of_them = ((prefix, item.protocol) for item in ranges for prefix in _prefixes(item))
+        found = list(islice(all_of_them, MAX_READ))
+        for prefix, protocol in found:
+            if why := _refusal(prefix, protocol, own):
+                self._ignore([prefix], why)
+            else:
+                prefixes.append(prefix)
         former = set(self.current) | set(self.withdrawn)
         room = MAX_PREFIXES - len(former - set(prefixes))
         kept = [prefix for prefix in prefixes if prefix in former]
         fresh = [prefix for prefix in prefixes if prefix not in former][: max(0, room - len(kept))]
-        if len(kept) + len(fresh) < len(prefixes):
+        if len(kept) + len(fresh) < len(prefixes) or len(found) == MAX_READ:
             log.warning("the server advertises more routes than the %d that are followed", MAX_PREFIXES)
-        if specific:
-            log.warning("%d routes of the server's are for one protocol only, and are not followed", specific)
+        if any(protocol for _, protocol in found):
+            log.warning("routes of the server's that are for one protocol only are not followed")
         followed = set(kept) | set(fresh)
         too_many = (prefix for prefix in prefixes if prefix not in followed)
         self._ignore(too_many, f"no more than {MAX_PREFIXES} are followed")
@@ -79,10 +76,17 @@ def own_networks(interfaces: Iterable[Interface], tun: str, servers: Iterable[st
     return networks + [ip_network(ip_address(server.partition("%")[0])) for server in servers]
 
 
-def _prefixes(item: AddressRange) -> Iterable[Network]:
-    """At most one more than are followed, so that too many are noticed."""
-    found: Iterable[Network] = summarize_address_range(item.start, item.end)
-    return islice(found, MAX_PREFIXES + 1)
+def _prefixes(item: AddressRange) -> Iterator[Network]:
+    return summarize_address_range(item.start, item.end)
+
+
+def _refusal(prefix: Network, protocol: int, own: Iterable[Network]) -> str:
+    """Why a route is not followed, or nothing."""
+    if protocol:  # a route is for all protocols
+        return f"it is for protocol {protocol} only"
+    if any(within(prefix, net) for net in own):
+        return "it is within a network of this machine, or the server itself"
+    return "such addresses are not forwarded" if any(within(prefix, net) for net in LOCAL) else ""
 
 
 def within(prefix: Network, net: Network) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
 
@@ -69,6 +70,19 @@ def test_no_more_than_so_many_over_time(caplog: pytest.LogCaptureFixture) -> Non
 def test_one_range_of_very_many_prefixes() -> None:
     advertised = Advertised()
     advertised.update(ranges(*(f"2001:db8:{n:x}::1-2001:db8:{n:x}:ffff:ffff:ffff:ffff:fffe" for n in range(20))), ())
+    assert len(advertised.current) == MAX_PREFIXES
+
+
+@pytest.mark.parametrize(("first", "bits", "count"), [("0.0.0.0", 32, 6500), ("::", 128, 1900)])
+def test_as_many_as_one_capsule_can_hold_do_not_stop_the_loop(first: str, bits: int, count: int) -> None:
+    """In time of the processor: packets wait meanwhile."""
+    step = 2**bits // count
+    base = ip_address(first)
+    crowd = [AddressRange(base + n * step + 1, base + (n + 1) * step - 2, 0) for n in range(count)]
+    advertised = Advertised()
+    begin = time.process_time()
+    advertised.update(crowd, [ip_network(f"192.168.{n}.0/24") for n in range(6)])
+    assert time.process_time() - begin < 1
     assert len(advertised.current) == MAX_PREFIXES
 
 
