@@ -26,7 +26,7 @@ from mqvpn.daemon.pump import Pump, packets_of
 from mqvpn.daemon.resolve import Unresolved, resolve
 from mqvpn.daemon.servers import Servers
 from mqvpn.daemon.stop import Stop
-from mqvpn.daemon.timerfd import clock, sleep
+from mqvpn.daemon.timerfd import clock, pause
 from mqvpn.daemon.uplinks import Uplinks
 from mqvpn.dataplane.engine import Engine
 from mqvpn.system import tun
@@ -35,8 +35,10 @@ from mqvpn.system.link import Netlink
 from mqvpn.system.monitor import Monitor
 from mqvpn.system.notify import Notifier
 from mqvpn.tunnel import events
-from mqvpn.tunnel.client import ClientTunnel, State
+from mqvpn.tunnel.client import ClientTunnel
 from mqvpn.tunnel.qlog import Recorder
+from mqvpn.tunnel.reach import Reach
+from mqvpn.tunnel.state import State
 from mqvpn.wire.address import Network
 
 log = logging.getLogger(__name__)
@@ -88,6 +90,7 @@ class Client:
         self._names = Names(self._find, self._found_later)
         self._told = False  # that redundant is not what we get
         self._tokens: dict[tuple[str, int], bytes] = {}
+        self._reach = Reach()
         self.pump = Pump(self._engine, packets_of(device), device.fd, self._handle_event, self._failed)
         interfaces = tuple(path.interface for path in settings.paths)
         self.uplinks = Uplinks(netlink, self.pump, interfaces, passed, settings.fwmark)
@@ -187,7 +190,9 @@ class Client:
             (tunnel_options(self._settings, server, self._identity), configuration(self._settings, server, self._ca))
             for server in self._candidates
         ]
-        self._tunnel = self.pump.tunnel = ClientTunnel(self._engine, *first, self._tokens, others)
+        hurried = self.servers.has_another(now)
+        tunnel = ClientTunnel(self._engine, *first, self._tokens, others, self._reach, hurried=hurried)
+        self._tunnel = self.pump.tunnel = tunnel
         self._lead()
         self._tunnel.recorder = self._recorder
         self._closed = asyncio.get_running_loop().create_future()
@@ -229,7 +234,9 @@ class Client:
         return await resolve(server.host, server.port, mark, others)
 
     def _found_later(self) -> None:
-        """The addresses of one more server are known."""
+        """The addresses of one more server are known, or new ones of one that was asked by those known before."""
+        if self._tunnel is not None and self._tunnel.chosen is not None:
+            return
         now = clock()
         self._lead()
         try:
@@ -239,7 +246,8 @@ class Client:
         self.pump.wake(now)
 
     async def _wait(self, closed: events.Closed, *, another: bool) -> None:
-        """Until the next attempt; a change of our interfaces ends the wait, unless another client replaced us.
+        """Until the next attempt; a change of our interfaces ends the wait, and so does a server that can be reached
+        again, unless another client replaced us.
 
         `another`: there is a server to be asked that did not fail yet.
         """
@@ -252,7 +260,10 @@ class Client:
             log.warning("the state directory of another machine may be a copy of ours: we become another instance")
             self._identity.renew()
             wake = asyncio.Event()
-        await self._stop.interrupts(_pause(delay, wake))
+        elif self._tunnel is not None:
+            self._tunnel.ask(clock())
+            self.pump.wake(clock())
+        await self._stop.interrupts(pause(delay, wake, least=LEAST_PAUSE))
         if self._tunnel is not None:
             self._tunnel.discard()
 
@@ -333,6 +344,9 @@ class Client:
                 log.warning("path %d over %s does not answer", path_id, name, extra=event_of("path-silent", path=name))
             case events.PathAnswers(path_id=path_id):
                 log.info("path %d over %s answers again", path_id, name, extra=event_of("path-answers", path=name))
+            case events.ServerBack(remote=(host, _)):
+                log.info("%s can be reached again over %s", host, name)
+                self._links_changed.set()
             case events.Closed() if self._closed is not None and not self._closed.done():
                 self._closed.set_result(event)
 
@@ -372,14 +386,3 @@ class Client:
                 return
             log.error("%s", error)
             self._stop(exit.status_of(error))
-
-
-async def _pause(delay: float, wake: asyncio.Event) -> None:
-    """So many seconds, or until `wake` is set, which takes LEAST_PAUSE at least."""
-    await sleep(min(delay, LEAST_PAUSE))
-    waiting = [asyncio.ensure_future(some) for some in (wake.wait(), sleep(max(0.0, delay - LEAST_PAUSE)))]
-    try:
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for one in waiting:
-            one.cancel()

@@ -11,9 +11,10 @@ from mqvpn.daemon.status import Status, duration
 from mqvpn.daemon.timerfd import clock
 from mqvpn.dataplane.engine import Engine
 from mqvpn.tunnel import events
-from mqvpn.tunnel.client import ClientTunnel, State
+from mqvpn.tunnel.client import ClientTunnel
 from mqvpn.tunnel.counters import client_figures, endpoint_text, traffic_figures
 from mqvpn.tunnel.reordering import reordering
+from mqvpn.tunnel.state import State
 
 
 class ClientStatus(Status):

@@ -29,13 +29,17 @@ class Names:
         return self._known.get(server, [])
 
     async def look_up(self, servers: Sequence[HostPort]) -> None:
-        """Look these up, until the first is known, or another one is when its time is over. Raises Unresolved."""
+        """Look these up, until the first is known, or another one is when its time is over. Raises Unresolved.
+
+        What was known before is enough when that time is over: behind links that swallow everything, or have until
+        now, a query may be lost, and is sent again only after seconds."""
         self.stop()
         self._waiting = True
         first, *others = [asyncio.create_task(self._look_up(server)) for server in servers]
         waiting = self._tasks = {first, *others}
         try:
-            await asyncio.wait({first}, timeout=SERVER_HEAD_START if others else None)
+            bounded = others or self.addresses(servers[0])
+            await asyncio.wait({first}, timeout=SERVER_HEAD_START if bounded else None)
             while waiting and not any(map(self.addresses, servers)):
                 _, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         finally:

@@ -55,6 +55,10 @@ class Servers:
         self.current = healthy[0] if healthy else min(self._servers, key=lambda server: self._failures[server].at)
         return bool(healthy)
 
+    def has_another(self, now: float) -> bool:
+        """Whether, beside the current one, there is a server that is not known to fail."""
+        return any(self._is_healthy(server, now) for server in self._servers if server != self.current)
+
     def forgive(self) -> None:
         """The machine's own links have changed: what failed may work now."""
         self._failures.clear()

@@ -44,6 +44,17 @@ async def sleep(seconds: float) -> None:
         timer.close()
 
 
+async def pause(delay: float, wake: asyncio.Event, *, least: float) -> None:
+    """So many seconds, or until `wake` is set, which takes `least` seconds anyway."""
+    await sleep(min(delay, least))
+    waiting = [asyncio.ensure_future(some) for some in (wake.wait(), sleep(max(0.0, delay - least)))]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for one in waiting:
+            one.cancel()
+
+
 class Timer:
     """A timer that makes `fileno()` readable when clock() reaches the time it is armed for."""
 

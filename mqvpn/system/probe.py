@@ -1,22 +1,19 @@
 """Whether a QUIC server answers at an address through an interface, found out without any key.
 
-A packet of a version that nobody speaks is answered with Version Negotiation (RFC 8999, section 6; RFC 9000, section
-6.1), by every QUIC server and without anything being kept there. All targets are asked at once.
+By a question that every server answers (wire.question). All targets are asked at once.
 """
 
 import errno
 import os
-import secrets
 import select
 import socket
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-VERSION = bytes.fromhex("1a2a3a4a")  # RFC 9000, section 15: reserved to force Version Negotiation
-CID_SIZE = 8
-DATAGRAM = 1200  # bytes; smaller ones need not be answered
+from mqvpn.wire.question import DATAGRAM, Question
+
 AGAIN = (0.0, 0.5, 1.0)  # seconds after the start
 TIMEOUT = 2.0
 
@@ -46,21 +43,12 @@ class Outcome:
 @dataclass(slots=True)
 class _Probe:
     udp: socket.socket
-    server: Endpoint
-    cid: bytes
+    question: Question = field(default_factory=Question)
     sent_at: float = 0.0
 
     def send(self) -> None:
-        header = b"\xc0" + VERSION
-        for cid in (self.cid, self.cid[::-1]):
-            header += bytes([CID_SIZE]) + cid
         self.sent_at = time.monotonic()
-        self.udp.send(header.ljust(DATAGRAM, b"\0"))
-
-    def is_answer(self, data: bytes) -> bool:
-        """Whether it is the Version Negotiation packet for ours: version 0, our connection IDs exchanged."""
-        expected = bytes(4) + b"".join(bytes([CID_SIZE]) + cid for cid in (self.cid[::-1], self.cid))
-        return len(data) > 0 and data[0] & 0x80 != 0 and data[1 : 1 + len(expected)] == expected
+        self.udp.send(self.question.write())
 
 
 def probe(targets: Iterable[Target], mark: int | None, timeout: float = TIMEOUT) -> dict[Target, Outcome]:
@@ -108,7 +96,7 @@ def _open(target: Target, mark: int | None) -> _Probe:
     except OSError:
         udp.close()
         raise
-    return _Probe(udp, target.server, secrets.token_bytes(CID_SIZE))
+    return _Probe(udp)
 
 
 def _run(probes: dict[Target, _Probe], outcomes: dict[Target, Outcome], timeout: float) -> None:
@@ -131,7 +119,7 @@ def _run(probes: dict[Target, _Probe], outcomes: dict[Target, Outcome], timeout:
 
 
 def _take(one: _Probe, outcome: Outcome) -> None:
-    if one.is_answer(one.udp.recv(2048)):
+    if one.question.is_answer(one.udp.recv(2048)):
         outcome.rtt = time.monotonic() - one.sent_at
 
 

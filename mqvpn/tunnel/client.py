@@ -3,12 +3,11 @@
 CONNECTING  handshakes race over the uplinks, each a connection of its own; the first to finish wins
 REQUESTING  extended CONNECT once the server's SETTINGS allow it (RFC 9220), then addresses (RFC 9484, 4.7)
 UP          IP packets flow through the engine; every other usable interface gets a path
-CLOSED      for good: whoever wants another attempt makes another ClientTunnel
+CLOSED      for good: whoever wants another attempt makes another ClientTunnel, and ask() tells when it is worth while
 """
 
 import logging
 from collections.abc import Sequence
-from enum import Enum
 from functools import partial
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any
@@ -29,40 +28,18 @@ from mqvpn.tunnel.invariants import LongHeader
 from mqvpn.tunnel.options import ClientOptions
 from mqvpn.tunnel.paths import ClientPaths, PathEvent, Role, Uplink
 from mqvpn.tunnel.race import Race
+from mqvpn.tunnel.reach import Reach
+from mqvpn.tunnel.state import TRANSITIONS, Input, State
 from mqvpn.wire.address import Network
 from mqvpn.wire.http3 import H3ErrorCode
 
 log = logging.getLogger(__name__)
 
-REQUEST_TIMEOUT = 10.0  # seconds from the handshake to the first address
+REQUEST_TIMEOUT = 10.0  # seconds from the handshake to the answer, and from there to the first address
+HURRIED_TIMEOUT = 3.0  # seconds from the handshake to the answer while another server may do better; or, on slow links,
+HURRIED_HANDSHAKES = 6  # so many times what the handshake took, a round trip or more; SETTINGS and answer take two
 ASK_AFTER = 1.0  # seconds without an address before ADDRESS_REQUEST; connect-ip-go takes it for an error
 ANY_ADDRESS: tuple[Network, ...] = (IPv4Network("0.0.0.0/32"), IPv6Network("::/128"))
-
-
-class State(Enum):
-    """Where an attempt stands."""
-
-    CONNECTING = "connecting"
-    REQUESTING = "requesting"
-    UP = "up"
-    CLOSED = "closed"
-
-
-class Input(Enum):
-    """What moves an attempt on."""
-
-    HANDSHAKE = "handshake complete"
-    ADDRESSES = "addresses assigned"
-    END = "closed by either end, refused, failed or timed out"
-
-
-TRANSITIONS = {
-    (State.CONNECTING, Input.HANDSHAKE): State.REQUESTING,
-    (State.REQUESTING, Input.ADDRESSES): State.UP,
-    (State.CONNECTING, Input.END): State.CLOSED,
-    (State.REQUESTING, Input.END): State.CLOSED,
-    (State.UP, Input.END): State.CLOSED,
-}
 
 
 class ClientTunnel(Tunnel):
@@ -75,9 +52,13 @@ class ClientTunnel(Tunnel):
         configuration: Any,
         tokens: dict[Endpoint, bytes] | None = None,
         others: Sequence[tuple[ClientOptions, Any]] = (),
+        reach: Reach | None = None,
+        *,
+        hurried: bool = False,
     ) -> None:
         """tokens: of servers by address, from earlier tunnels; new ones are left there for later tunnels. others: what
-        holds for servers that are asked beside the first if that does not answer soon."""
+        holds for servers that are asked beside the first if that does not answer soon. reach: what earlier tunnels
+        found out. hurried: another server may do better than one that answers and then says nothing."""
         super().__init__(engine)
         self.state = State.CONNECTING
         self.connection: MultipathConnection | None = None
@@ -88,6 +69,9 @@ class ClientTunnel(Tunnel):
         self._tokens = {} if tokens is None else tokens
         self._paths = ClientPaths(options.roles)
         self._race = Race()
+        self._reach = Reach() if reach is None else reach
+        self._asks = False  # whether a server can be reached
+        self._hurried = hurried
         self._http3: http3.Http3 | None = None
         self._session = Session(lenient=True)
         self._stream_id: int | None = None
@@ -105,6 +89,18 @@ class ClientTunnel(Tunnel):
         elif self.connection is not None:
             self._paths.open_missing(now)
             self.touch(self.connection)
+        if self.state is State.CONNECTING or self._asks:
+            self.ask(now)
+
+    def ask(self, now: float) -> None:
+        """Ask from now on whether a server can be reached; ServerBack follows when one is that was not."""
+        self._asks = True
+        self._reach.watch(self._paths.uplinks(), self._paths.backups(), now)
+
+    def discard(self) -> None:
+        self._asks = False
+        self._reach.pause()
+        super().discard()
 
     def slept(self, now: float) -> None:
         """The machine, or this process, has slept: find out at once which paths are still there."""
@@ -151,13 +147,24 @@ class ClientTunnel(Tunnel):
 
     def _long_header(self, socket: int, remote: Endpoint, local: Endpoint | None, data: bytes, now: float) -> None:
         header = LongHeader.read(data)
+        if self._reach.is_back((socket, remote), data):
+            self._back(socket, remote, now)
         for connection in list(self._connections):
             if header is not None and header.destination == connection.host_cid:
+                self._race.heard(connection)
                 # Without the local address, or it would be pinned: the kernel goes on choosing the source.
                 self.receive_long(connection, data, socket, remote, None, now)
 
     def _unknown(self, socket: int, remote: Endpoint, local: Endpoint | None, data: bytes, now: float) -> None:
         """A late packet of an earlier connection: nobody waits for it."""
+
+    def _back(self, socket: int, remote: Endpoint, now: float) -> None:
+        """The server answers where it did not."""
+        if self.state is State.CONNECTING:
+            for attempt in self._race.again(socket, remote, now):
+                self.remove(attempt)
+        elif self.state is State.CLOSED:
+            self._events.append(events.ServerBack(self._paths.by_socket(socket), remote))
 
     def _quic_event(self, connection: MultipathConnection, event: Any, now: float) -> None:
         if connection is self.connection:
@@ -180,7 +187,9 @@ class ClientTunnel(Tunnel):
 
     def _handshake_won(self, connection: MultipathConnection, now: float) -> None:
         self._move(Input.HANDSHAKE)
+        took = self._race.took(connection, now)
         uplink = self._race.won(connection)
+        self._reach.pause()
         self._tokens.pop(uplink.remote, None)  # each serves once (RFC 9000, section 8.1.3)
         for loser in self._race.attempts():
             loser.close(H3ErrorCode.H3_NO_ERROR)
@@ -188,7 +197,8 @@ class ClientTunnel(Tunnel):
         self.connection, self._server, self.chosen = connection, uplink.remote, uplink.server
         self._options = self._servers[uplink.server][0]
         self._http3 = http3.Http3(connection)
-        self._give_up_at = now + REQUEST_TIMEOUT
+        patience = max(HURRIED_TIMEOUT, HURRIED_HANDSHAKES * took) if self._hurried else REQUEST_TIMEOUT
+        self._give_up_at = now + min(patience, REQUEST_TIMEOUT)
         self._paths.start(connection, uplink, now)
         log.debug("handshake with %s over %s", uplink.remote, uplink.interface or "any interface")
 
@@ -230,7 +240,7 @@ class ClientTunnel(Tunnel):
         try:
             match event:
                 case http3.HeadersReceived(headers=headers) if check_response(headers):
-                    self._answered = True
+                    self._answered, self._give_up_at = True, now + REQUEST_TIMEOUT
                     self._spread = self._options.spread and SPREAD in headers
                     self._reorder = self._options.reorder if REORDER in headers and not self._spread else ()
                     if LAST_ADDRESS in headers and self._options.last_addresses:
@@ -285,6 +295,7 @@ class ClientTunnel(Tunnel):
             self.send_by_capsules(connection, self._stream_id)
         self.engine.set_default(plane)
         self._give_up_at = self._ask_at = None
+        self._reach.forget()
         up = events.TunnelUp(addresses, self._inner_mtu(connection.inner_mtu()), self._paths.interface(0))
         self._move(Input.ADDRESSES, up)
 
@@ -299,7 +310,7 @@ class ClientTunnel(Tunnel):
         return mtu - STAMP_BYTES if self._reorder else mtu
 
     def _own_timeout(self) -> float | None:
-        times = [self._give_up_at, self._ask_at]
+        times = [self._give_up_at, self._ask_at, self._reach.next_timeout()]
         if self.state is State.CONNECTING:
             times.append(self._race.next_timeout())
         elif self.state is State.UP:
@@ -307,6 +318,8 @@ class ClientTunnel(Tunnel):
         return min((at for at in times if at is not None), default=None)
 
     def _handle_own_timeout(self, now: float) -> None:
+        for (socket, remote), question in self._reach.questions(now):
+            self._datagrams.append((socket, remote, None, question))
         if self.state is State.CONNECTING:
             self._run_race(now)
         elif self.state is State.UP and self.connection is not None:

@@ -80,6 +80,14 @@ class PathAnswers:
 
 
 @dataclass(frozen=True, slots=True)
+class ServerBack:
+    """There is no tunnel, and a server that could not be reached at this address now can be: try again."""
+
+    interface: str
+    remote: tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class Closed:
     """The client's tunnel is over or did not come up."""
 

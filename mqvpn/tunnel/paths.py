@@ -105,6 +105,15 @@ class ClientPaths:
         most = max(map(len, ways), default=0)
         return [way[place] for place in range(most) for way in ways if place < len(way)]
 
+    def backups(self) -> set[str]:
+        """The interfaces that are only used when no other works."""
+        return {name for name, link in self.links.items() if link.role.backup}
+
+    def by_socket(self, socket: int) -> str:
+        """The interface that this socket belongs to."""
+        ways = ((name, way) for name, link in self.links.items() for way in link.uplinks)
+        return next((name for name, way in ways if way.socket == socket), "")
+
     def start(self, connection: MultipathConnection, first: Uplink, now: float) -> None:
         """`connection` is up: path 0 runs over `first`. Other servers' addresses are no uplinks any more."""
         self.connection, self._server = connection, first.server

@@ -2,14 +2,15 @@
 
 A dead first interface costs a quarter of a second, not a timeout. An attempt that fails lets the next start
 at once. Of several servers the preferred one has a head start; then the next is asked beside it, and so on, in the
-spirit of RFC 8305: a dead server costs that head start.
+spirit of RFC 8305: a dead server costs that head start. Over an uplink that was silent and no longer is, the handshake
+begins anew.
 """
 
 from dataclasses import dataclass
 
 from mqvpn.multipath.connection import MultipathConnection
 from mqvpn.tunnel.events import Closed
-from mqvpn.tunnel.paths import Uplink
+from mqvpn.tunnel.paths import Endpoint, Uplink
 
 HEAD_START = 0.25  # seconds between two attempts
 SERVER_HEAD_START = 1.5  # seconds between two servers: some handshakes' time, so that the preferred one wins if it can
@@ -38,6 +39,7 @@ class Race:
         self._next_server_at = 0.0
         self._failures: dict[int, Closed] = {}
         self._is_won = False
+        self._heard: set[MultipathConnection] = set()
 
     @property
     def over(self) -> bool:
@@ -82,6 +84,27 @@ class Race:
         self._next_at = now + HEAD_START
         if self.begins(uplink):
             self._asked, self._next_server_at = uplink.server, now + SERVER_HEAD_START
+
+    def heard(self, connection: MultipathConnection) -> None:
+        """The server sent something to this one."""
+        self._heard.add(connection)
+
+    def again(self, socket: int, remote: Endpoint, now: float) -> list[MultipathConnection]:
+        """The server can be reached there again: begin anew where nothing was heard of it, for the next packet of such
+        an attempt would come late; returns the connections that are over."""
+        here = (socket, remote)
+        attempts = [one for one in self._attempts.values() if (one.uplink.socket, one.uplink.remote) == here]
+        deaf = [one for one in attempts if one.connection not in self._heard]
+        for attempt in deaf:
+            del self._attempts[attempt.connection]
+            self._tried.discard(attempt.uplink)
+            self._untried.insert(0, attempt.uplink)
+            self._next_at = now
+        return [attempt.connection for attempt in deaf]
+
+    def took(self, connection: MultipathConnection, now: float) -> float:
+        """Seconds since this attempt began."""
+        return now - (self._attempts[connection].give_up_at - ATTEMPT_TIMEOUT)
 
     def won(self, connection: MultipathConnection) -> Uplink:
         """This connection finished its handshake; the rest stay in attempts() to be closed."""

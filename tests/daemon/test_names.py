@@ -90,3 +90,24 @@ def test_what_was_known_before_is_still_good(caplog: pytest.LogCaptureFixture) -
 
     assert asyncio.run(body()).addresses(A) == ADDRESSES[A]
     assert "cannot resolve a: using the addresses known before" in caplog.text
+
+
+def test_what_was_known_before_is_used_when_an_answer_takes_long_and_the_answer_when_it_comes() -> None:
+    """Also of a single server."""
+    resolver = Resolver(a=0.0)
+
+    async def body() -> float:
+        names = Names(resolver.find, resolver.found)
+        await names.look_up((A,))
+        resolver.seconds["a"] = 0.4
+        began = time.monotonic()
+        await names.look_up((A,))
+        took = time.monotonic() - began
+        assert names.addresses(A) == ADDRESSES[A]
+        assert resolver.later == 0
+        await asyncio.sleep(0.4)
+        names.stop()
+        return took
+
+    assert 0.2 <= asyncio.run(body()) < 0.35
+    assert resolver.later == 1

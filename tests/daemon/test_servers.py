@@ -80,3 +80,12 @@ def test_what_a_reload_took_out_is_not_asked_again_although_it_gave_a_tunnel_sin
     servers.replace((A,))
     servers.worked(B)
     assert servers.candidates(100.0) == (A,)
+
+
+def test_there_is_another_as_long_as_one_is_not_known_to_fail() -> None:
+    """Then one that answers and says nothing more is not given all the time that it might need."""
+    servers = Servers((A, B))
+    assert servers.has_another(100.0)
+    servers.failed(A, "no answer to the tunnel request", 100.0, answered=True)
+    assert not servers.has_another(101.0)
+    assert not Servers((A,)).has_another(100.0)

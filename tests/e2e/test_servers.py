@@ -9,10 +9,19 @@ import time
 
 import pytest
 
-from tests.lab.net import ROOT, Net
+from tests.lab.net import ROOT, Net, stop, wait_for
 from tests.lab.site import SERVER_ADDRESSES, build_site
 from tests.lab.traffic import ping
-from tests.lab.tunnel import INNER, PORT, Daemon, Sections, client_daemon, server_daemon, write_config
+from tests.lab.tunnel import (
+    INNER,
+    PORT,
+    Daemon,
+    Sections,
+    client_daemon,
+    server_daemon,
+    write_certificate,
+    write_config,
+)
 
 pytestmark = pytest.mark.netns
 
@@ -42,6 +51,23 @@ def test_the_next_server_is_asked_and_kept(net: Net) -> None:
                 restarted = time.monotonic()
                 client.wait_for("an echo", lambda: ping(site.client, INNER, count=1).received)
                 assert time.monotonic() - restarted < 6  # the dead one is not asked first
+
+
+def test_a_server_that_completes_the_handshake_and_says_nothing_costs_seconds(net: Net) -> None:
+    site = build_site(net, [None])
+    silent, port = f"{SERVER_ADDRESSES[1]}:{PORT + 1}", str(PORT + 1)
+    with server_daemon(site):
+        certificate, key = map(str, write_certificate(net.directory))
+        argv = (sys.executable, "-m", "tests.lab.silent", SERVER_ADDRESSES[1], port, certificate, key)
+        process = site.server.popen(*argv)
+        wait_for("it listens", lambda: f":{port} " in site.server.run("ss", "-Hlnu"))
+        started = time.monotonic()
+        with client_daemon(site, {"Server": {"Address": (silent, GOOD)}}) as client:
+            took = time.monotonic() - started
+        stop(process)
+        print(f"up by the second server after {took:.1f} s, with the start of the program")
+        assert f"{silent}: no answer to the tunnel request; the next server is {GOOD}" in client.log.read_text()
+        assert 3 < took < 7
 
 
 def status_of(client: Daemon) -> str:

@@ -88,12 +88,13 @@ class Network:
         pins: tuple[str, ...] = (),
         nat: str = "",
         servers: tuple[Endpoint, ...] = (SERVER,),
+        hurried: bool = False,
         **changes: Any,
     ) -> End:
         """Add a client with so many interfaces: eth0, eth1 ...; it starts when start() is called.
 
         trusts: it takes the server's certificate for its CA. nat: its address, if it shares one with others. servers:
-        those it may choose from.
+        those it may choose from. hurried: there is another.
         """
         engine = Engine(is_server=False)
         options = ClientOptions(**{"host": "vpn.example", "port": 4433, "key": KEY, **changes})
@@ -104,7 +105,8 @@ class Network:
             ca=Path(self.cert_file).read_bytes() if trusts else None,
             pins=pins,
         )
-        tunnel = ClientTunnel(engine, options, configuration, others=[(options, configuration)] * (len(servers) - 1))
+        others = [(options, configuration)] * (len(servers) - 1)
+        tunnel = ClientTunnel(engine, options, configuration, others=others, hurried=hurried)
         address = (nat, 5000 + PORTS * len(self.ends)) if nat else (f"198.51.100.{len(self.ends)}", 5000)
         end = End(engine, tunnel, address)
         for number in range(links):

@@ -9,12 +9,14 @@ import pytest
 
 from mqvpn.tunnel import client as module
 from mqvpn.tunnel import events
-from mqvpn.tunnel.client import TRANSITIONS, ClientTunnel, Input, State
+from mqvpn.tunnel.client import ClientTunnel
 from mqvpn.tunnel.paths import SILENCE_LIMIT, Uplink
 from mqvpn.tunnel.race import ATTEMPT_TIMEOUT, SERVER_HEAD_START
 from mqvpn.tunnel.server import ServerTunnel
+from mqvpn.tunnel.state import TRANSITIONS, Input, State
 from mqvpn.wire import certificate
 from mqvpn.wire.address import AssignedAddress
+from tests.tunnel import pair
 from tests.tunnel.pair import SERVER, End, Network, is_up
 from tests.wire.packets import ipv4, ipv6
 
@@ -247,6 +249,34 @@ def test_without_an_address_it_asks_and_then_gives_up(network: Network, monkeypa
     assert network.run_until(lambda: bool(client.of(events.Closed)), 15)
     assert client.of(events.Closed)[0].reason == "no answer to the tunnel request"
     assert len(asked) == 1
+
+
+@pytest.mark.parametrize("deaf", ["_quic_event", "_request"])
+@pytest.mark.parametrize(("hurried", "delay", "patience"), [(False, 0.01, 10), (True, 0.01, 3), (True, 0.4, 4.8)])
+def test_a_server_that_says_nothing_is_not_waited_for_while_there_is_another(
+    network: Network, monkeypatch: pytest.MonkeyPatch, deaf: str, hurried: bool, delay: float, patience: float
+) -> None:
+    """After the handshake no SETTINGS come, or no answer to the request. A slow link has more time: six times that of
+    the handshake, which is 0.8 s."""
+    monkeypatch.setattr(ServerTunnel, deaf, lambda *_: None)
+    monkeypatch.setattr(pair, "DELAY", delay)
+    client = network.client(hurried=hurried)
+    network.start(client)
+    assert network.run_until(lambda: tunnel(client).state is State.REQUESTING, 5)
+    began = network.now
+    assert network.run_until(lambda: bool(client.of(events.Closed)), 15)
+    assert not hurried or client.of(events.Closed)[0].reason == "no answer to the tunnel request"
+    assert patience - 0.1 < network.now - began < patience + 0.5
+
+
+def test_one_that_has_answered_has_time_to_assign_addresses(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ServerTunnel, "_lease", lambda *_: None)
+    client, began = network.client(hurried=True), network.now
+    network.start(client)
+    assert network.run_until(lambda: bool(client.of(events.Closed)), 15)
+    assert network.now - began > 10
 
 
 def test_transitions() -> None:
