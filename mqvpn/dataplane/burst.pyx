@@ -8,8 +8,9 @@ protection is put on the whole burst when it is closed (section 5.4).
 """
 from libc.string cimport memcpy, memset
 from mqvpn.dataplane.acks cimport ack_due, ack_frame, ack_left
+from mqvpn.dataplane.aead cimport TAG
 from mqvpn.dataplane.congestion cimport pacing_allows, pacing_sent
-from mqvpn.dataplane.crypto cimport SAMPLE, TAG, header_masks, seal
+from mqvpn.dataplane.crypto cimport SAMPLE, header_masks, seal
 from mqvpn.dataplane.ecn cimport ecn_mark
 from mqvpn.dataplane.events cimport event_refused
 from mqvpn.dataplane.flow cimport STAMPED, UNDECIDED, flow_t, queue_head, queue_pace, queue_pop, queue_sent

@@ -1,13 +1,13 @@
 # 1-RTT packet protection (RFC 9001, section 5) with the path ID in the nonce (multipath draft, section 2.4).
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from mqvpn.dataplane.aead cimport aead_t
 from mqvpn.dataplane.libcrypto cimport EVP_CIPHER_CTX
 
 cdef enum:
-    TAG = 16
     SAMPLE = 16
 
 cdef struct keys_t:                 # one direction, one key generation
-    EVP_CIPHER_CTX* aead            # NULL: not installed
+    aead_t aead
     uint8_t iv[12]
     int64_t generation
 
@@ -16,6 +16,7 @@ cdef struct header_keys_t:          # one direction; they outlive key updates
     bint chacha
 
 cdef int keys_install(keys_t* keys, int suite, const uint8_t* key, const uint8_t* iv, bint seals) noexcept nogil
+cdef bint keys_installed(const keys_t* keys) noexcept nogil
 cdef void keys_clear(keys_t* keys) noexcept nogil
 cdef int header_keys_install(header_keys_t* keys, int suite, const uint8_t* key) noexcept nogil
 cdef void header_keys_clear(header_keys_t* keys) noexcept nogil

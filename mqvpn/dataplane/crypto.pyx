@@ -6,6 +6,7 @@ RFC 9001, sections 5.3 and 5.4; the nonce carries the path ID (draft-ietf-quic-m
 Cipher contexts are made once per key; nothing is allocated per packet.
 """
 from libc.string cimport memcpy, memset
+from mqvpn.dataplane.aead cimport NONCE, aead_free, aead_open, aead_seal, aead_setup, aead_t
 from mqvpn.dataplane.libcrypto cimport *
 
 AES_128_GCM = 1
@@ -36,26 +37,21 @@ cdef const char* header_name(int suite) noexcept nogil:
 
 cdef int keys_install(keys_t* keys, int suite, const uint8_t* key, const uint8_t* iv, bint seals) noexcept nogil:
     """Set up one AEAD context; 0, or -1 when libcrypto refuses (out of memory, cipher disabled)."""
-    cdef EVP_CIPHER* cipher = EVP_CIPHER_fetch(NULL, aead_name(suite), NULL)
-    cdef EVP_CIPHER_CTX* ctx = EVP_CIPHER_CTX_new()
-    cdef int done = 0
-    if cipher != NULL and ctx != NULL:
-        if seals:
-            done = EVP_EncryptInit_ex(ctx, cipher, NULL, key, iv)
-        else:
-            done = EVP_DecryptInit_ex(ctx, cipher, NULL, key, iv)
-    EVP_CIPHER_free(cipher)
-    if done != 1:
-        EVP_CIPHER_CTX_free(ctx)
+    cdef aead_t aead
+    if aead_setup(&aead, aead_name(suite), key, 16 if suite == 1 else 32, seals) != 0:
         return -1
     keys_clear(keys)
-    keys.aead = ctx
-    memcpy(keys.iv, iv, 12)
+    keys.aead = aead
+    memcpy(keys.iv, iv, NONCE)
     return 0
 
 
+cdef bint keys_installed(const keys_t* keys) noexcept nogil:
+    return keys.aead.ctx != NULL
+
+
 cdef void keys_clear(keys_t* keys) noexcept nogil:
-    EVP_CIPHER_CTX_free(keys.aead)
+    aead_free(&keys.aead)
     memset(keys, 0, sizeof(keys_t))
 
 
@@ -95,39 +91,17 @@ cdef inline void make_nonce(uint8_t* nonce, const uint8_t* iv, uint32_t path_id,
 cdef int seal(keys_t* keys, uint32_t path_id, uint64_t number, const uint8_t* header, uint32_t header_length,
               uint8_t* payload, uint32_t length) noexcept nogil:
     """Encrypt payload in place and write the tag behind it (16 bytes of room); 0, or -1."""
-    cdef uint8_t nonce[12]
-    cdef int n = 0
+    cdef uint8_t nonce[NONCE]
     make_nonce(nonce, keys.iv, path_id, number)
-    if EVP_EncryptInit_ex(keys.aead, NULL, NULL, NULL, nonce) != 1:
-        return -1
-    if EVP_EncryptUpdate(keys.aead, NULL, &n, header, <int>header_length) != 1:
-        return -1
-    if EVP_EncryptUpdate(keys.aead, payload, &n, payload, <int>length) != 1:
-        return -1
-    if EVP_EncryptFinal_ex(keys.aead, payload + length, &n) != 1:
-        return -1
-    if EVP_CIPHER_CTX_ctrl(keys.aead, EVP_CTRL_AEAD_GET_TAG, TAG, payload + length) != 1:
-        return -1
-    return 0
+    return 0 if aead_seal(&keys.aead, nonce, header, header_length, payload, length) else -1
 
 
 cdef int unseal(keys_t* keys, uint32_t path_id, uint64_t number, const uint8_t* header, uint32_t header_length,
                 uint8_t* payload, uint32_t length) noexcept nogil:
     """Decrypt length bytes (the tag follows them) in place; 0, or -1 when they are not authentic."""
-    cdef uint8_t nonce[12]
-    cdef int n = 0
+    cdef uint8_t nonce[NONCE]
     make_nonce(nonce, keys.iv, path_id, number)
-    if EVP_DecryptInit_ex(keys.aead, NULL, NULL, NULL, nonce) != 1:
-        return -1
-    if EVP_DecryptUpdate(keys.aead, NULL, &n, header, <int>header_length) != 1:
-        return -1
-    if EVP_DecryptUpdate(keys.aead, payload, &n, payload, <int>length) != 1:
-        return -1
-    if EVP_CIPHER_CTX_ctrl(keys.aead, EVP_CTRL_AEAD_SET_TAG, TAG, payload + length) != 1:
-        return -1
-    if EVP_DecryptFinal_ex(keys.aead, payload + length, &n) != 1:
-        return -1
-    return 0
+    return 0 if aead_open(&keys.aead, nonce, header, header_length, payload, length) else -1
 
 
 cdef int header_masks(header_keys_t* keys, const uint8_t* samples, uint8_t* masks, int count) noexcept nogil:

@@ -6,7 +6,7 @@ is lowered in the SYN and in the SYN-ACK, whichever way they pass, so that neith
 refused. The checksum is brought up to date for the two bytes alone (RFC 1624): a wrong one stays wrong.
 """
 from libc.stdint cimport uint8_t, uint32_t
-from mqvpn.dataplane.crypto cimport TAG
+from mqvpn.dataplane.aead cimport TAG
 from mqvpn.dataplane.headers cimport IPV6_HEADER, PROTOCOL_TCP, TCP_HEADER, headers_read, headers_t, load16, store16
 from mqvpn.dataplane.stamps cimport numbering
 from mqvpn.dataplane.state cimport PATHS, conn_t, path_t

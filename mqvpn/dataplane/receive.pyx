@@ -9,7 +9,8 @@
 """
 from libc.string cimport memcmp, memcpy
 from mqvpn.dataplane.acks cimport inbound_t, note_ack, read_ack
-from mqvpn.dataplane.crypto cimport SAMPLE, TAG, header_masks, keys_t, unseal
+from mqvpn.dataplane.aead cimport TAG
+from mqvpn.dataplane.crypto cimport SAMPLE, header_masks, keys_installed, keys_t, unseal
 from mqvpn.dataplane.datagram cimport datagram_received
 from mqvpn.dataplane.events cimport *
 from mqvpn.dataplane.frames cimport *
@@ -136,7 +137,7 @@ cdef keys_t* choose_keys(conn_t* conn, path_t* path, uint64_t number, bint phase
             generation[0] = seen - 1
         else:
             generation[0] = seen + 1
-    if generation[0] < 0 or conn.receive_keys[generation[0] % 3].aead == NULL:
+    if generation[0] < 0 or not keys_installed(&conn.receive_keys[generation[0] % 3]):
         return NULL
     if conn.receive_keys[generation[0] % 3].generation != generation[0]:
         return NULL

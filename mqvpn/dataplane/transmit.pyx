@@ -7,6 +7,7 @@ from libc.stdlib cimport free
 from mqvpn.dataplane.acks cimport ack_due, ack_frame, ack_left
 from mqvpn.dataplane.burst cimport RIDER, close_burst, may_send, send_packets, write_frames
 from mqvpn.dataplane.congestion cimport congestion_unexplored
+from mqvpn.dataplane.crypto cimport keys_installed
 from mqvpn.dataplane.events cimport event_limits
 from mqvpn.dataplane.inner cimport packets_hand_over
 from mqvpn.dataplane.ranges cimport ACK_BYTES
@@ -162,7 +163,7 @@ cdef bint serve(output_t* out, conn_t* conn) noexcept nogil:
     """Everything this connection may send now. False: the slots ran out first, serve it again."""
     cdef int i
     cdef bint done
-    if conn.send_header.cipher == NULL or conn.send_keys[conn.send_generation % 3].aead == NULL:
+    if conn.send_header.cipher == NULL or not keys_installed(&conn.send_keys[conn.send_generation % 3]):
         return True
     for i in range(PATHS):
         if conn.paths[i] != NULL:
