@@ -17,7 +17,7 @@ from mqvpn.dataplane.flow cimport STAMPED, UNDECIDED, flow_t, queue_head, queue_
 from mqvpn.dataplane.headers cimport store16, store32
 from mqvpn.dataplane.packet cimport packet_t
 from mqvpn.dataplane.ranges cimport ACK_BYTES
-from mqvpn.dataplane.recovery cimport ACK_ONLY, BULK, MTU_PROBE, recovery_pto, recovery_sent, sent_kind
+from mqvpn.dataplane.recovery cimport BULK, CONTROL_ONLY, recovery_pto, recovery_sent, sent_kind
 from mqvpn.dataplane.reinject cimport kept_add, kept_note, kept_reserve, kept_t, reinject_next
 from mqvpn.dataplane.resequence cimport SPREAD_BYTES, SPREAD_CONTEXT
 from mqvpn.dataplane.schedule cimport *
@@ -104,7 +104,7 @@ cdef bint commit(output_t* out, conn_t* conn, path_t* path, uint8_t* q, uint32_t
     path.tx_bytes += size
     path.address_sent += size
     path.burst.length += size
-    if kind != ACK_ONLY and kind != MTU_PROBE:  # of which many are lost before a rate is known that could pace them
+    if kind == CONTROL_ONLY or kind == BULK:  # many probes are lost before a rate is known that could pace them
         pacing_sent(&path.sent.cc, size, out.now)
     if size < path.burst.segment:
         close_burst(conn, path)

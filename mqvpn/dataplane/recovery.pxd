@@ -19,6 +19,7 @@ cdef enum sent_kind:
     CONTROL_ONLY = 1                # frames for Python, probes
     BULK = 2                        # IP packets
     MTU_PROBE = 3                   # its loss is no sign of congestion (RFC 9000, section 14.4)
+    ELSEWHERE = 4                   # to another address than the path's, so nothing of its window
 
 cdef enum:
     LARGE = 1331                    # bytes: packets above tell whether the path's MTU still holds
@@ -27,9 +28,9 @@ cdef struct sent_t:
     double time
     mark_t mark                     # for the rate sample
     uint32_t token                  # control frames: told to Python when acked or lost; 0: none
-    uint16_t size
+    uint16_t size                   # 0: sent to an address that is not, or no more, the path's
     uint8_t state
-    uint8_t probe                   # MTU_PROBE
+    uint8_t probe                   # MTU_PROBE or ELSEWHERE
     uint64_t kept                   # where its payload is kept to be sent again; 0: nowhere
 
 cdef struct recovery_t:

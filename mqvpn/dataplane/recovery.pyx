@@ -114,10 +114,10 @@ cdef bint recovery_sent(recovery_t* r, uint16_t size, sent_kind kind, uint32_t t
     s = &r.ring[r.next & (r.capacity - 1)]
     r.next += 1
     s.time = now
-    s.size = size
+    s.size = 0 if kind == ELSEWHERE else size
     s.token = token
     s.kept = 0
-    s.probe = kind == MTU_PROBE
+    s.probe = kind == MTU_PROBE or kind == ELSEWHERE
     if kind == ACK_ONLY:                    # nothing waits for it
         s.state = SENT_QUIET
         advance(r)
@@ -126,10 +126,10 @@ cdef bint recovery_sent(recovery_t* r, uint16_t size, sent_kind kind, uint32_t t
         congestion_idle(&r.cc, now)
     if r.sampler.starved and pacing_idle(&r.cc, now):
         rate_limited(&r.sampler, r.in_flight)
-    rate_sent(&r.sampler, &s.mark, size, r.in_flight, r.flying == 0, now)
+    rate_sent(&r.sampler, &s.mark, s.size, r.in_flight, r.flying == 0, now)
     s.state = SENT_FLYING
     r.flying += 1
-    r.in_flight += size
+    r.in_flight += s.size
     r.last_eliciting = now
     return True
 
@@ -161,7 +161,7 @@ cdef int recovery_acked(recovery_t* r, uint64_t low, uint64_t high, double now, 
             r.flying -= 1
             r.in_flight -= s.size
             note_large(r, s, n)
-            if s.size:                      # else sent to an address that the path has left
+            if s.size:
                 rate_acked(&r.sampler, &r.sample, &s.mark, n, s.size, s.time, now)
             if s.token:
                 tell(owner, s.token, True)
@@ -273,7 +273,7 @@ cdef int recovery_detect(recovery_t* r, double now, token_f tell, void* owner) n
 cdef bint lose(recovery_t* r, const sent_t* s, uint64_t number, bint by_time, double pto, double now) noexcept nogil:
     """A packet is lost: its congestion event; True when congestion is persistent (RFC 9002, section 7.6.2): it and an
     earlier lost one are three PTOs apart, none between them was acknowledged, and an RTT was known before both."""
-    if s.size == 0:                     # sent to an address that the path has left
+    if s.size == 0:
         return False
     reorder_reduce(&r.reorder, s.time, now)
     reorder_lost(&r.reorder, number, by_time, now, pto)

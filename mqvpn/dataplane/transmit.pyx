@@ -11,7 +11,7 @@ from mqvpn.dataplane.crypto cimport keys_installed
 from mqvpn.dataplane.events cimport event_limits
 from mqvpn.dataplane.inner cimport packets_hand_over
 from mqvpn.dataplane.ranges cimport ACK_BYTES
-from mqvpn.dataplane.recovery cimport ACK_ONLY, CONTROL_ONLY, MTU_PROBE, sent_kind
+from mqvpn.dataplane.recovery cimport ACK_ONLY, CONTROL_ONLY, ELSEWHERE, MTU_PROBE, sent_kind
 from mqvpn.dataplane.schedule cimport control_path
 from mqvpn.dataplane.state cimport *
 from mqvpn.dataplane.table cimport control_turn, path_find
@@ -86,7 +86,9 @@ cdef uint16_t padding(const conn_t* conn, const path_t* path, const control_t* i
 cdef inline sent_kind kind_of(const control_t* item) noexcept nogil:
     if item.closing:
         return ACK_ONLY
-    return MTU_PROBE if item.mtu_probe or item.elsewhere else CONTROL_ONLY
+    if item.elsewhere:
+        return ELSEWHERE
+    return MTU_PROBE if item.mtu_probe else CONTROL_ONLY
 
 
 cdef bint write_item(output_t* out, conn_t* conn, path_t* path, control_t* item) noexcept nogil:

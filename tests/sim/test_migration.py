@@ -45,6 +45,18 @@ def test_only_another_port_keeps_the_congestion_state() -> None:
     assert after.min_rtt <= before.min_rtt
 
 
+def test_questions_to_an_address_that_leads_nowhere_take_nothing_of_the_window() -> None:
+    """Twelve of them, padded, once filled a small window, and nothing in flight was left that a probe would follow."""
+    pair = connected()
+    move(pair, "203.0.113.9", 50001)
+    exchange(pair, 0.01)
+    pair.net.rebound[pair.client.addresses[0]] = ("203.0.113.9", 50002)
+    pair.run(20.0)
+    assert pair.s.engine_connection.path(0).in_flight == 0
+    to_client, to_server = exchange(pair, 1.0)
+    assert len(to_client) == len(to_server) == 100
+
+
 def test_another_address_starts_anew() -> None:
     pair = connected()
     window = grow(pair)
