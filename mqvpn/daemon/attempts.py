@@ -20,6 +20,7 @@ from mqvpn.daemon.dns import Dns
 from mqvpn.daemon.eventlog import event as event_of
 from mqvpn.daemon.host import Host
 from mqvpn.daemon.identity import Identity
+from mqvpn.daemon.later import AGAIN, Later
 from mqvpn.daemon.names import Names
 from mqvpn.daemon.passed import Passed
 from mqvpn.daemon.pump import Pump, packets_of
@@ -51,7 +52,6 @@ STATUSES = {
     events.Cause.REPLACED: exit.UNAVAILABLE,
 }
 
-AGAIN = 1.0  # seconds until what was refused is tried again
 LEAST_PAUSE = 0.3  # seconds between two attempts, however often interfaces change
 
 
@@ -91,6 +91,7 @@ class Client:
         self._told = False  # that redundant is not what we get
         self._tokens: dict[tuple[str, int], bytes] = {}
         self._reach = Reach()
+        self._later = Later(self._refused)
         self.pump = Pump(self._engine, packets_of(device), device.fd, self._handle_event, self._failed)
         interfaces = tuple(path.interface for path in settings.paths)
         self.uplinks = Uplinks(netlink, self.pump, interfaces, passed, settings.fwmark)
@@ -210,7 +211,7 @@ class Client:
                 tunnel.handle_link(interface, ways, now)
         if self.uplinks.lacks_sockets:
             self._look_soon()
-        self._host.let_replies_in(self.uplinks.carriers())
+        self._later("reverse path filtering", lambda: self._host.let_replies_in(self.uplinks.carriers()))
 
     def _look_soon(self) -> None:
         """Something was refused, for want of a descriptor perhaps: try it again."""
@@ -269,6 +270,7 @@ class Client:
 
     def _say_goodbye(self) -> None:
         self._names.stop()
+        self._later.close()
         if self._tunnel is not None and self._tunnel.state is not State.CLOSED:
             now = clock()
             self._tunnel.close(now)
@@ -327,14 +329,14 @@ class Client:
                 log.info("tunnel up over %s, MTU %d", name, mtu, extra=event_of("tunnel-up", path=name))
             case events.AddressesChanged(addresses=addresses):
                 self._identity.remember(addresses)
-                self._change(lambda: self._host.apply(addresses, self._mtu))
+                self._change("the address", self._address)
                 log.info("the server changed our addresses")
             case events.RoutesAdvertised(ranges=ranges):
                 servers = [host for host, _ in self.uplinks.servers]
-                self._change(lambda: self._host.advertised(ranges, servers))
+                self._change("routing", lambda: self._host.advertised(ranges, servers))
             case events.MtuChanged(mtu=mtu):
                 self._mtu = mtu
-                self._change(lambda: self._host.apply(self._tunnel.addresses if self._tunnel else (), mtu))
+                self._change("the address", self._address)
             case events.PathUp(path_id=path_id):
                 log.info("path %d up over %s", path_id, name, extra=event_of("path-up", path=name))
             case events.PathDown(path_id=path_id, reason=reason):
@@ -355,14 +357,19 @@ class Client:
         self._settle_for(self._candidates[(self._tunnel.chosen if self._tunnel else None) or 0])
         log.debug("addresses: %s", ", ".join(map(str, addresses)))
         self._identity.remember(addresses)
-        self._change(lambda: self._host.apply(addresses, mtu))
+        self._change("the address", self._address)
         self._backoff.reset()
         self._was_up = True
         spread = self._tunnel is not None and self._tunnel.spread
         if self._settings.scheduler == "redundant" and not spread and not self._told:
             self._told = True
             log.warning("redundant needs Spread on both ends: the scheduler is minrtt")
-        self.dns.tunnel_up(self._notifier.ready)
+        self._change("the DNS", lambda: self.dns.tunnel_up(self._notifier.ready))
+
+    def _address(self) -> None:
+        """Give the TUN what the tunnel has by now."""
+        if addresses := self._tunnel.addresses if self._tunnel else ():
+            self._host.apply(addresses, self._mtu)
 
     def _settle_for(self, server: HostPort) -> None:
         """This is the server; those that had a head start are known to fail."""
@@ -375,14 +382,19 @@ class Client:
         self._names.stop()
         self._lead()
 
-    def _change(self, change: Callable[[], None]) -> None:
-        """Change the machine; what it refuses ends the daemon, for the operator must know, unless somebody has just
-        deleted our device: the next one is set up as it should be."""
+    def _change(self, what: str, change: Callable[[], None]) -> None:
+        """Change the machine, later if there is no descriptor for it now."""
         try:
-            change()
+            self._later(what, change)
         except OperationFailed as error:
-            if not tun.exists(self._settings.tun_name):
-                log.debug("%s", error)
-                return
+            self._refused(error)
+
+    def _refused(self, error: Exception) -> None:
+        """What the machine refuses ends the daemon, unless our device was just deleted: the next one is set up."""
+        if not isinstance(error, OperationFailed):
+            self._failed(error)
+        elif tun.exists(self._settings.tun_name):
             log.error("%s", error)
             self._stop(exit.status_of(error))
+        else:
+            log.debug("%s", error)

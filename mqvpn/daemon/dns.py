@@ -19,11 +19,12 @@ import mqvpn
 from mqvpn.config.client import ClientSettings
 from mqvpn.daemon import exit
 from mqvpn.daemon.dnshelper import LIMIT, SOCKET, may_write
+from mqvpn.daemon.later import AGAIN
 from mqvpn.system import stub
 from mqvpn.system.change import change
 from mqvpn.system.dns import LinkDns, resolved_is_asked
 from mqvpn.system.dnsrequest import MAX_LINE, Answer, Request, decode_answer
-from mqvpn.system.errors import OperationFailed
+from mqvpn.system.errors import OperationFailed, is_exhaustion, refused
 from mqvpn.system.resolvfile import marked
 from mqvpn.system.undo import Record, Undo
 
@@ -93,7 +94,8 @@ class Dns:
                 self._undo.done("former")
 
     def tunnel_up(self, ready: Callable[[], None]) -> None:
-        """Set the DNS if that has not been done, and call `ready` when it is in effect; a failure stops the daemon."""
+        """Set the DNS if that has not been done, and call `ready` when it is in effect; a failure stops the daemon,
+        but for the want of a file descriptor, which is waited for."""
         if self._keeper is None:
             ready()
         elif self._starting is None:
@@ -148,13 +150,21 @@ class Dns:
             log.warning("the DNS of a client that was killed is not taken back: %s", error)
 
     async def _start(self, keeper: Keeper, ready: Callable[[], None]) -> None:
-        try:
-            self._undo.note(former=tuple(self._former))
-            await keeper.start()
-        except OperationFailed as error:
-            log.error("%s", error)
-            self._stop(exit.status_of(error))
-            return
+        told = False
+        while True:
+            try:
+                self._undo.note(former=tuple(self._former))
+                await keeper.start()
+                break
+            except OperationFailed as error:
+                if not is_exhaustion(error):
+                    log.error("%s", error)
+                    self._stop(exit.status_of(error))
+                    return
+                if not told:
+                    log.warning("the DNS has to wait for a free file descriptor: %s", error)
+                told = True
+                await asyncio.sleep(AGAIN)
         log.info("DNS set by %s", keeper)
         self._in_effect, self._inherited = True, False
         ready()
@@ -245,6 +255,8 @@ async def ask(request: Request) -> Answer:
         hint = "see journalctl -u 'mqvpn-dns@*'"
         raise OperationFailed(operation, "mqvpn-dns ended without an answer", hint) from None
     except OSError as error:
+        if is_exhaustion(error):
+            raise refused(operation, error.errno or 0) from error
         raise OperationFailed(operation, f"{SOCKET}: {error.strerror}", NO_ROOT_PART) from error
     if answer.error:
         reason, _, hint = answer.error.partition("; ")

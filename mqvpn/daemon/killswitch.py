@@ -47,15 +47,13 @@ class KillSwitch:
     def set_addresses(self, addresses: tuple[IPv4Address | IPv6Address, ...]) -> None:
         """These are ours inside the tunnel. Raises OperationFailed."""
         if self._wanted and addresses != self._block.addresses:
-            self._block = replace(self._block, addresses=addresses)
-            self._apply()
+            self._become(replace(self._block, addresses=addresses))
 
     def reload(self, settings: ClientSettings) -> None:
         """Let past the tunnel what these settings say. Raises OperationFailed."""
         wish = replace(self._block, lan=settings.allow_lan, excluded=settings.exclude)
         if self._wanted and wish != self._block:
-            self._block = wish
-            self._apply()
+            self._become(wish)
 
     def close(self, *, lift: bool) -> None:
         """Watch no more; `lift` is for the user's stop alone."""
@@ -75,6 +73,15 @@ class KillSwitch:
             self._undo.done("block")
         except OperationFailed as error:
             log.warning("%s", error)
+
+    def _become(self, wish: Block) -> None:
+        """Refused, it stays as it was, and may be wished again."""
+        before, self._block = self._block, wish
+        try:
+            self._apply()
+        except OperationFailed:
+            self._block = before
+            raise
 
     def _apply(self) -> None:
         self._undo.note(block=self._name)

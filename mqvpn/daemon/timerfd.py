@@ -33,10 +33,16 @@ def clock() -> float:
 
 async def sleep(seconds: float) -> None:
     """Like asyncio.sleep(), but the time that the machine sleeps counts."""
-    timer, loop = Timer(), asyncio.get_running_loop()
+    at = clock() + seconds
+    try:
+        timer, loop = Timer(), asyncio.get_running_loop()
+    except OSError:  # no descriptor is left
+        while (rest := at - clock()) > 0:
+            await asyncio.sleep(min(rest, 1.0))
+        return
     over = asyncio.Event()
     loop.add_reader(timer.fileno(), over.set)
-    timer.arm(clock() + seconds)
+    timer.arm(at)
     try:
         await over.wait()
     finally:

@@ -28,3 +28,13 @@ def refused(operation: str, code: int, hint: str = "") -> OperationFailed:
     """The error for errno `code`; `hint` replaces the general advice for that number."""
     advice = hint or HINTS.get(code, "see the kernel's log (journalctl -k)")
     return OperationFailed(operation, os.strerror(code), advice, code)
+
+
+def is_exhaustion(error: BaseException | None) -> bool:
+    """Whether there was no file descriptor left, for this process or on this machine, wherever that came to light."""
+    while error is not None:
+        code = error.code if isinstance(error, OperationFailed) else getattr(error, "errno", None)
+        if code in (errno.EMFILE, errno.ENFILE):
+            return True
+        error = error.__context__
+    return False

@@ -9,6 +9,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from mqvpn.system.errors import refused
+
 HANDLE = "/proc/self/ns/net"
 PATIENCE = 2.0  # seconds
 
@@ -21,8 +23,13 @@ def identity() -> str:
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Be the only one in the block; after two seconds with another, who then must be stuck, go on nevertheless."""
-    handle = os.open(HANDLE, os.O_RDONLY | os.O_CLOEXEC)
+    """Be the only one in the block; after two seconds with another, who then must be stuck, go on nevertheless.
+
+    Raises OperationFailed."""
+    try:
+        handle = os.open(HANDLE, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise refused("take turns with other instances", error.errno or 0) from error
     try:
         lock(handle, PATIENCE)
         yield

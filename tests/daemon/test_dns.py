@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import shutil
 import sys
 from collections.abc import Awaitable, Callable
@@ -157,6 +158,24 @@ async def test_a_journal_that_cannot_be_written_stops_it_before_it_is_told() -> 
         run.up()
         await run.until(lambda: run.stopped == [exit.UNDO])
         assert Machine.resolved.links == {}
+
+
+async def without_descriptors() -> None:
+    """It waits for one, however it is set, and stops nothing."""
+    module.AGAIN = 0.05
+    run, before = Run(), resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with run.dns:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
+        run.up()
+        await asyncio.sleep(0.3)
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        assert (run.ready, run.stopped) == (0, [])
+        await run.until(lambda: run.ready == 1 or bool(run.stopped))
+        assert run.stopped == []
+
+
+test_resolved_waits_for_a_descriptor = story(resolved=True)(without_descriptors)
+test_the_file_waits_for_a_descriptor = story()(without_descriptors)
 
 
 @story(resolved=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import select
 from collections.abc import Iterator
 
@@ -84,5 +85,21 @@ def test_sleep_lasts_as_long_as_asked_and_can_be_cancelled() -> None:
         with pytest.raises(asyncio.TimeoutError):
             await asyncio.wait_for(sleep(60), 0.01)
         return took
+
+    assert 0.05 <= asyncio.run(run()) < 1
+
+
+def test_sleep_needs_no_descriptor() -> None:
+    """The loop has what it needs; none more can be opened."""
+
+    async def run() -> float:
+        before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
+        began = clock()
+        try:
+            await sleep(0.05)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        return clock() - began
 
     assert 0.05 <= asyncio.run(run()) < 1

@@ -8,15 +8,17 @@ import resource
 import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.e2e.test_control import call
+from tests.e2e.test_dns import RESOLV_CONF, on_own_etc
 from tests.e2e.test_links import paths
 from tests.lab.net import Net
-from tests.lab.site import build_site
+from tests.lab.site import Site, build_site
 from tests.lab.traffic import Stream, ping
-from tests.lab.tunnel import INNER, Daemon, client_daemon, tunnel
+from tests.lab.tunnel import INNER, Daemon, client_config, client_daemon, server_daemon, tunnel
 
 pytestmark = pytest.mark.netns
 
@@ -93,3 +95,30 @@ def test_a_link_that_came_back_meanwhile_is_used_when_there_are_descriptors(net:
         print(f"used {time.monotonic() - started:.2f} s after there were descriptors")
         assert "mqvpn_block" in tables
         assert "Traceback" not in t.client.log.read_text()
+
+
+def test_a_start_and_a_reconnect_wait_for_descriptors(tmp_path: Path) -> None:
+    """What comes up behind the handshake needs some: addresses, kill switch, routes, their journal, DNS; and so did the
+    pause between two attempts. One line says what is waited for."""
+
+    def body(net: Net, site: Site) -> None:
+        config = client_config(site, {"Interface": {"DNS": INNER, "KillSwitch": "true", "ReconnectInterval": 1}})
+        client = Daemon(net, site.client, "client", "client", config)
+        client.wait_for("an attempt", lambda: client.stats().get("state") == "connecting")
+        with server_daemon(site) as server:
+            with descriptors(client, 3):
+                client.wait_for("a tunnel", lambda: "tunnel up" in client.log.read_text())
+                time.sleep(2)
+            client.wait_for("its DNS is set", lambda: f"nameserver {INNER}\n" in RESOLV_CONF.read_text())
+            client.wait_for("an echo", lambda: ping(site.client, INNER, count=1).received)
+            assert client.log.read_text().count("has to wait for a free file descriptor") == 1, client.tail()
+            assert client.log.read_text().count("there are file descriptors again") == 1
+            server.process.kill()
+            server.process.wait()
+            with descriptors(client, 3), server_daemon(site):
+                client.wait_for("another tunnel", lambda: client.log.read_text().count("tunnel up") == 2)
+                client.wait_for("an echo", lambda: ping(site.client, INNER, count=1).received)
+        assert client.stop() == 0
+        assert "Traceback" not in client.log.read_text()
+
+    on_own_etc(tmp_path, body)
