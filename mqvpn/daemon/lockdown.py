@@ -5,6 +5,7 @@ cannot be read is taken for one with the kill switch: who wants a lockdown rathe
 """
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from mqvpn.config.load import instance_of, load, tun_name
 from mqvpn.daemon.killswitch import block_of
 from mqvpn.system import block, unit
 from mqvpn.system.block import Block
+from mqvpn.system.errors import refused
 from mqvpn.system.routing import MARK
 
 FOLDER = Path("/etc/mqvpn")
@@ -32,22 +34,28 @@ class Lockdown:
 def lock_down(name: str | None = None, folder: Path = FOLDER) -> Lockdown:
     """Block traffic until a client with the kill switch does, if there is one (`name`: if this one has it).
 
-    Nothing is done while a client blocks it already. Raises OperationFailed.
+    Nothing is done while a client blocks it already. Raises OperationFailed, also when the folder may not be read: what
+    the unit has put up before then stays.
     """
+    with suppress(FileNotFoundError):
+        _may_read(folder)
     files = sorted(folder.glob("client-*.conf") if name is None else (_file(name, folder),))
     found = [_read(file) for file in files if instance_of(file)]
     blocks = [wanted for wanted, _ in found if wanted is not None]
     if blocks and set(block.all_tables()) <= {block.table_of(block.LOCKDOWN)}:
         block.lock_down(blocks)
+    elif not blocks and name is None:
+        block.lift(block.LOCKDOWN)
     return Lockdown(tuple(one.name for one in blocks), tuple(problem for _, problem in found if problem))
 
 
 def unblock(name: str | None, folder: Path = FOLDER) -> list[str]:
     """Lift the block of one client, and the lockdown if that was for it, too; or all. The tables that were there.
 
-    Nothing is done in the ExecStop= of a unit that systemd is about to start again. Raises OperationFailed.
+    Nothing is done in the ExecStop= of a unit that systemd is about to start again, or while the machine goes down.
+    Raises OperationFailed.
     """
-    if unit.starts_again(unit.name()):
+    if unit.starts_again(unit.name()) or (unit.is_stopping() and unit.machine_stops()):
         return []
     if name is None:
         return block.lift_all()
@@ -60,6 +68,16 @@ def unblock(name: str | None, folder: Path = FOLDER) -> list[str]:
 
 def _file(name: str, folder: Path) -> Path:
     return folder / f"client-{name}.conf"
+
+
+def _may_read(folder: Path) -> None:
+    """Else it would look like an empty one. Raises FileNotFoundError, OperationFailed."""
+    try:
+        os.listdir(f"{folder}/.")
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise refused(f"read {folder}", error.errno or 0, f"chgrp mqvpn {folder}; chmod 750 {folder}") from error
 
 
 def _read(file: Path) -> tuple[Block | None, str]:

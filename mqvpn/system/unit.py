@@ -42,6 +42,16 @@ def stops_for_good(unit: str) -> bool:
     return os.environ.get("SERVICE_RESULT") in (None, "success") or pending_job(unit) == "stop"
 
 
+def is_stopping() -> bool:
+    """Whether this is a command with which systemd stops a unit."""
+    return "SERVICE_RESULT" in os.environ
+
+
+def machine_stops() -> bool:
+    """Whether the machine is going down, for good or to boot again. False if systemd cannot be asked."""
+    return _systemctl("is-system-running").strip() == "stopping"
+
+
 def pending_job(unit: str) -> str:
     """What systemd is doing with the unit: start, stop, restart, ...; empty: nothing, or it cannot be asked."""
     answer = _systemctl("list-jobs", "--no-legend", "--plain", "--no-pager", unit)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 
 import pytest
@@ -11,15 +12,17 @@ from mqvpn.config.load import load
 from mqvpn.daemon.killswitch import KillSwitch, block_of
 from mqvpn.daemon.lockdown import Lockdown, lock_down, unblock
 from mqvpn.system import block
+from mqvpn.system.errors import OperationFailed
 from mqvpn.system.undo import Undo
 from tests.e2e.test_kill_switch import chatter
 from tests.lab.capture import Capture
-from tests.lab.net import Namespace, Net
+from tests.lab.net import ROOT, Namespace, Net
 from tests.system.inside import inside
 
 pytestmark = pytest.mark.netns
 FILE = "[Server]\nAddress = vpn.example:443\n[Auth]\nKey = credential:psk\n[Interface]\n"
 SHUT = FILE + "KillSwitch = true\n"
+STATIC = ROOT / "systemd/lockdown.nft"
 LOCKDOWN, HOME = "mqvpn_block_lockdown", "mqvpn_block_home"
 
 
@@ -65,6 +68,40 @@ def test_a_file_that_cannot_be_read_blocks_and_one_without_it_does_not(host: Nam
     assert done.clients == ("broken",)
     assert "client-broken.conf" in done.problems[0]
     assert inside(host, block.all_tables) == [LOCKDOWN]
+
+
+def test_a_folder_that_cannot_be_read_is_an_error_and_one_without_such_a_client_lifts_it(
+    host: Namespace, tmp_path: Path
+) -> None:
+    """So that the unit lets stand, or does not, what it has put up before."""
+    write(tmp_path, home=SHUT)
+    host.run("nft", "-f", str(STATIC))
+    tmp_path.chmod(0o700)
+
+    def as_nobody() -> str:
+        os.setuid(65534)
+        with pytest.raises(OperationFailed) as refused:
+            lock_down(None, tmp_path)
+        return str(refused.value)
+
+    assert "Permission denied" in inside(host, as_nobody)
+    assert inside(host, block.all_tables) == [LOCKDOWN]
+    write(tmp_path, home=FILE)
+    assert inside(host, lock_down, None, tmp_path) == Lockdown(())
+    assert inside(host, block.all_tables) == []
+
+
+def test_what_the_unit_puts_up_before_lets_pass_what_keeps_a_link_up(host: Namespace, tmp_path: Path) -> None:
+    text = STATIC.read_text()
+    assert block.LINK in text
+    for _ in range(2):
+        host.run("nft", "-f", str(STATIC))
+    with Capture(host, ["eth0"]) as capture, chatter(host):
+        host.run("ping", "-c1", "-W1", "203.0.113.9", check=False)
+    assert capture.leaks() == []
+    write(tmp_path, home=SHUT)
+    assert inside(host, lock_down, None, tmp_path) == Lockdown(("home",))
+    assert "everything" not in host.run("nft", "list", "table", "inet", LOCKDOWN)
 
 
 def test_the_first_client_takes_over_without_an_open_instant(host: Namespace, tmp_path: Path) -> None:

@@ -49,6 +49,7 @@ def install(machine: Machine) -> None:
     _copy(machine, "systemd/sysusers.conf", "/usr/lib/sysusers.d", "mqvpn.conf")
     _copy(machine, "systemd/tmpfiles.conf", "/usr/lib/tmpfiles.d", "mqvpn.conf")
     _copy(machine, "systemd/polkit.rules", "/usr/share/polkit-1/rules.d", "50-mqvpn.rules")
+    _copy(machine, "systemd/lockdown.nft", "/usr/lib/mqvpn")
     _copy(machine, "systemd/mqvpn.catalog", "/usr/lib/systemd/catalog")
     _copy(machine, "systemd/unmanaged.network", "/usr/lib/systemd/network", "90-mqvpn.network")
     machine.run("systemd-sysusers", "/usr/lib/sysusers.d/mqvpn.conf")

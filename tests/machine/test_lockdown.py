@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ from tests.lab.capture import Capture
 from tests.lab.machine import Machine
 from tests.lab.net import LabError, wait_for
 from tests.machine.test_kill_switch import SHUT
-from tests.machine.tunnel import CLIENT, CLIENT_CONF, INNER, SERVER, SERVER_ADDRESS, Pair, configure
+from tests.machine.tunnel import CLIENT, CLIENT_CONF, CLIENT_SECTIONS, INNER, SERVER, SERVER_ADDRESS, Pair, configure
 from tests.system.snapshot import difference, snapshot
 
 pytestmark = pytest.mark.machine
@@ -86,6 +86,47 @@ def test_every_way_lifts_it(pair: Pair, tmp_path: Path) -> None:
     assert blocks(client) == {"lockdown"}
     client.run("systemctl", "stop", CLIENT)
     wait_for("all is as before", lambda: difference(before, snapshot(client.namespace.name)) == [], timeout=5)
+    client.run("systemctl", "stop", LOCKDOWN)
+
+
+NO_SANDBOX = f"/run/systemd/system/{LOCKDOWN}.service.d/broken.conf"
+
+
+def no_sandbox(client: Machine) -> Callable[[], object]:
+    client.write(NO_SANDBOX, "[Service]\nSystemCallFilter=~execve\n")
+    return lambda: client.run("rm", NO_SANDBOX)
+
+
+def no_python(client: Machine) -> Callable[[], object]:
+    client.run("mount", "--bind", "/bin/false", "/usr/bin/mqvpnctl")
+    return lambda: client.run("umount", "/usr/bin/mqvpnctl")
+
+
+@pytest.mark.parametrize("broken", [no_python, no_sandbox])
+def test_all_is_blocked_if_it_cannot_be_told_what_to_block(
+    pair: Pair, tmp_path: Path, broken: Callable[[Machine], Callable[[], object]]
+) -> None:
+    """Even though no client asks for it. It says so, and the same command lifts it, whatever is broken."""
+    client = pair.client
+    configure(client, CLIENT_CONF, CLIENT_SECTIONS, tmp_path)
+    mend = broken(client)
+    client.run("systemctl", "daemon-reload")
+    try:
+        client.run("systemctl", "start", LOCKDOWN)
+        assert blocks(client) == {"lockdown"}
+        assert "1 received" not in client.run("ping", "-c1", "-W1", "10.1.0.1", check=False)
+        started = client.show(LOCKDOWN, "InvocationID")["InvocationID"]
+        said = client.run("journalctl", "-ocat", "-pcrit", f"_SYSTEMD_INVOCATION_ID={started}")
+        assert "all traffic is blocked: systemctl stop mqvpn-lockdown lifts it" in said
+        client.run("systemctl", "restart", LOCKDOWN)
+        assert blocks(client) == {"lockdown"}
+        client.run("systemctl", "stop", LOCKDOWN)
+        assert blocks(client) == set()
+    finally:
+        mend()
+        client.run("systemctl", "daemon-reload")
+    client.run("systemctl", "start", LOCKDOWN)
+    assert blocks(client) == set()  # no client has KillSwitch
     client.run("systemctl", "stop", LOCKDOWN)
 
 

@@ -70,6 +70,17 @@ def test_the_socket_unit_asks_how_its_service_ended(
     assert unit.stops_for_good("") is expected
 
 
+@pytest.mark.parametrize(("state", "expected"), [("stopping", True), ("running", False), ("", False)])
+def test_whether_the_machine_goes_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str, expected: bool
+) -> None:
+    systemctl = tmp_path / "systemctl"
+    systemctl.write_text(f'#!/bin/sh\n[ "$*" = is-system-running ] && echo {state}\n')
+    systemctl.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    assert unit.machine_stops() is expected
+
+
 def test_a_systemctl_that_is_missing_is_no_trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert unit.pending_job("mqvpn-server.service") == ""
