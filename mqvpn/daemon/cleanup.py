@@ -13,7 +13,7 @@ from mqvpn.daemon import exit, lent
 from mqvpn.daemon.dnshelper import take_back
 from mqvpn.daemon.log import start_logging
 from mqvpn.daemon.undojournal import CLIENT, RUN, SERVER, is_own, place
-from mqvpn.system import block, nat, routing, unit
+from mqvpn.system import keeper, nat, routing, unit
 from mqvpn.system.change import change
 from mqvpn.system.errors import OperationFailed
 from mqvpn.system.link import Netlink
@@ -46,7 +46,9 @@ def _clean_up(folder: Path, instance: str) -> int:
         well = done(lambda: _dns(undo, instance))
         with Netlink() as netlink:
             well = restore(undo, netlink) and well
-        if undo.record.block and unit.stops_for_good(unit.name()):
+        if undo.record.block and unit.machine_stops():
+            undo.done("block")  # it stays to the end
+        elif undo.record.block and unit.stops_for_good(unit.name()):
             well = done(lambda: _block(undo)) and well
         return 0 if well else exit.FAILED
 
@@ -96,5 +98,5 @@ def _dns(undo: Undo, instance: str) -> None:
 
 
 def _block(undo: Undo) -> None:
-    block.lift(undo.record.block)
+    keeper.lift(undo.record.block)
     undo.done("block")

@@ -61,7 +61,7 @@ async def _serve(settings: ClientSettings, load: Load) -> int:
         listener = up.enter_context(control_listener(settings, passed.control()))
         qlog = up.enter_context(Qlog(settings.qlog_dir))
         netlink = up.enter_context(Netlink())
-        switch = KillSwitch(settings, undo)
+        switch = KillSwitch(settings, undo, passed.block_owner())
         up.callback(lambda: switch.close(lift=stop.by_user))
         switch.engage()
         device = up.enter_context(closing(Device(passed, settings.tun_name)))

@@ -6,14 +6,16 @@ the firewall while the client runs gets it back at once.
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 
 from mqvpn.config.client import ClientSettings
 from mqvpn.daemon.repairs import Repairs
-from mqvpn.system import block
+from mqvpn.system import block, keeper, unit
 from mqvpn.system.block import Block
 from mqvpn.system.errors import OperationFailed
+from mqvpn.system.keeper import Keeper
 from mqvpn.system.nftwatch import TableWatch
 from mqvpn.system.undo import Undo
 
@@ -21,14 +23,15 @@ log = logging.getLogger(__name__)
 
 
 class KillSwitch:
-    """Does nothing but lift what a predecessor left if the settings do not ask for it."""
+    """Does nothing but lift what a predecessor left if the settings do not ask for it; `former` see Keeper."""
 
-    def __init__(self, settings: ClientSettings, undo: Undo) -> None:
+    def __init__(self, settings: ClientSettings, undo: Undo, former: Sequence[int] = ()) -> None:
         self._undo = undo
         self._name = settings.name
         self._wanted = settings.kill_switch
         self._block = block_of(settings)
-        self._keeper = block.Keeper() if self._wanted else None
+        self._former = former
+        self._keeper = Keeper(former) if self._wanted else None
         self._watch: TableWatch | None = None
         self._repairs = Repairs("kill switch", self._repair)
 
@@ -40,7 +43,7 @@ class KillSwitch:
             self._apply()
             log.info("kill switch: traffic outside the tunnel is blocked")
         elif _stands(self._name):
-            block.lift(self._name)
+            keeper.lift(self._name, self._former)
             self._undo.done("block")
             log.info("kill switch: not asked for any more, so the block of an earlier run is lifted")
 
@@ -56,13 +59,19 @@ class KillSwitch:
             self._become(wish)
 
     def close(self, *, lift: bool) -> None:
-        """Watch no more; `lift` is for the user's stop alone."""
+        """Watch no more; `lift` is for the user's stop alone. While the machine goes down the networks may still stand,
+        so the block stays to the end."""
         self._repairs.close()
         if self._watch is not None:
             asyncio.get_running_loop().remove_reader(self._watch.fileno())
             self._watch.close()
             self._watch = None
         if self._keeper is None:
+            return
+        if lift and unit.machine_stops():
+            self._keeper.close()
+            self._undo.done("block")  # it ends with the machine
+            log.info("kill switch: the machine goes down, and traffic stays blocked to the end")
             return
         if not lift:
             self._keeper.close()

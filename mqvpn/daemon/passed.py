@@ -1,7 +1,8 @@
 """What systemd passed to this daemon: its sockets, and the descriptors that it kept while the daemon was away.
 
 The store keeps the TUN device as `tun`, so its addresses and routes outlive the process, and the UDP sockets by their
-interface: a restarted client sends from the ports it had. What no longer fits the configuration is thrown away.
+interface: a restarted client sends from the ports it had. What no longer fits the configuration is thrown away. What
+owns the firewall table of the kill switch is kept, too, so that the table never is without an owner.
 """
 
 import logging
@@ -9,7 +10,7 @@ import os
 import socket
 
 from mqvpn.config.values import HostPort
-from mqvpn.system import activation, sockets, tun
+from mqvpn.system import activation, keeper, sockets, tun
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,10 @@ class Passed:
         for fd in fds[1:]:
             os.close(fd)
         return socket.socket(fileno=fds[0]) if fds else None
+
+    def block_owner(self) -> list[int]:
+        """What owns the table of the kill switch. It stays in the store until the next owner has it (keeper.py)."""
+        return self._fds.pop(keeper.STORED, [])
 
     def server_socket(self, listen: HostPort) -> socket.socket:
         """The server's UDP socket: that of the socket unit, the stored one, or a fresh one, which is stored.

@@ -1,7 +1,7 @@
 """The kill switch: an nftables table `inet mqvpn_block_NAME` that lets packets leave by the tunnel alone.
 
 It stands from before the first handshake until the user stops the client, whoever dies meanwhile. While the client
-lives it owns the table, where kernel and nft have that (nftowner.py); elsewhere it puts back what others take out. A
+lives it owns the table, where kernel and nft have that (keeper.py); elsewhere it puts back what others take out. A
 start takes over what a predecessor left, in one transaction. Let through are: the tunnel itself (packets
 with our mark, which only a process with CAP_NET_ADMIN can set), lo, what a link needs to stay up (DHCP, neighbour and
 router discovery, multicast listener reports), and, if the user wants them, local networks and what he excluded from the
@@ -12,7 +12,6 @@ The lockdown is the same for while no client has run since the boot. It lets pas
 and the first of these to stand replaces it, in the same transaction.
 """
 
-import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, collapse_addresses
@@ -20,12 +19,10 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, collap
 from mqvpn.system import nft
 from mqvpn.system.change import change
 from mqvpn.system.errors import OperationFailed
-from mqvpn.system.nftowner import FLAGS, Owner
-
-log = logging.getLogger(__name__)
 
 KIND = "mqvpn_block"
 LOCKDOWN = "lockdown"  # in the place of a client's name
+NEXT = "/next"  # behind the name of a table, which has a `/` before hexadecimal digits alone (keeper.py)
 LAN = {
     "ip": "10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 169.254.0.0/16, 224.0.0.0/24, 239.0.0.0/8, 255.255.255.255",
     "ip6": "fe80::/10, fc00::/7, ff01::/16, ff02::/16, ff03::/16, ff04::/16, ff05::/16",
@@ -73,69 +70,23 @@ class Block:
     excluded: tuple[IPv4Network | IPv6Network, ...] = ()
 
 
-class Keeper:
-    """Keeps the block of one client standing, as the owner of its table if it can be; close() leaves it standing."""
-
-    def __init__(self) -> None:
-        self._owns = False
-        self._owner: Owner | None = None
-        try:
-            self._owner = Owner()
-        except OperationFailed as error:
-            log.debug("%s", error)
-
-    def close(self) -> None:
-        """Own it no longer; may be called again."""
-        if self._owner is not None:
-            self._owner.close()
-            self._owner = None
-
-    def apply(self, block: Block) -> None:
-        """Block all else; may be called again at any time. Raises OperationFailed: the block before still stands."""
-        if self._owner is None or not self._apply_as(self._owner, block):
-            apply(block)
-
-    def lift(self, name: str) -> None:
-        """See lift(), and close(). Raises OperationFailed."""
-        if self._owner is not None and self._owns:
-            with change("block-lifted"):
-                self._owner.transact(_destroy(name), f"lift the block of {name}")
-        else:
-            lift(name)
-        self.close()
-
-    def _apply_as(self, owner: Owner, block: Block) -> bool:
-        """Whether this kernel and this nft know owners."""
-        script = _destroy(LOCKDOWN) + _destroy(block.name) + _table(block.name, [block], FLAGS)
-        try:
-            with change("block"):
-                owner.transact(script, _wish(block))
-        except OperationFailed as error:
-            if self._owns:
-                raise
-            log.debug("%s", error)
-            self.close()
-            return False
-        self._owns = True
-        return True
-
-
 def apply(block: Block) -> None:
-    """As Keeper does, without an owner. Raises OperationFailed."""
+    """Block all else; may be called again at any time. Raises OperationFailed: the block before still stands."""
     with change("block"):
-        nft.transact(ruleset(block), _wish(block))
+        nft.transact(ruleset(block), wish(block))
 
 
 def lock_down(blocks: Sequence[Block]) -> None:
     """Block what these would, until one of them stands. Raises OperationFailed."""
-    table = nft.without(table_of(LOCKDOWN)) + _table(LOCKDOWN, blocks)
-    nft.transact(table, "block traffic until a client does")
+    script = nft.without(table_of(LOCKDOWN)) + table(LOCKDOWN, blocks)
+    nft.transact(script, "block traffic until a client does")
 
 
 def lift(name: str) -> None:
     """The client of this name blocks nothing any more; may be called again. Raises OperationFailed."""
     with change("block-lifted"):
-        nft.remove(table_of(name), f"lift the block of {name}")
+        for own in (table_of(name) + NEXT, table_of(name)):
+            nft.remove(own, f"lift the block of {name}")
 
 
 def lift_all() -> list[str]:
@@ -168,20 +119,15 @@ def table_of(name: str) -> str:
 
 def ruleset(block: Block) -> str:
     """The transaction for nft."""
-    return nft.without(table_of(LOCKDOWN)) + nft.without(table_of(block.name)) + _table(block.name, [block])
+    return nft.without(table_of(LOCKDOWN)) + nft.without(table_of(block.name)) + table(block.name, [block])
 
 
-def _wish(block: Block) -> str:
+def wish(block: Block) -> str:
     return f"block traffic outside {block.tun}"
 
 
-def _destroy(name: str) -> str:
-    """As nft.without(), but also for a table that has lost its owner; who knows owners knows this."""
-    return f"destroy table inet {table_of(name)}\n"
-
-
-def _table(name: str, blocks: Sequence[Block], flags: str = "") -> str:
-    """A table for that client, with what all the blocks let pass, but the tunnels of each."""
+def table(name: str, blocks: Sequence[Block], flags: str = "", suffix: str = "") -> str:
+    """The table of that client, with what all the blocks let pass, but the tunnels of each."""
     lan = "".join(_rules(_allow_lan())) if all(block.lan for block in blocks) else ""
     spoofed = "".join(_rules(rule for block in blocks for rule in _drop_spoofed(block)))
     networks = _common([block.excluded for block in blocks])
@@ -189,7 +135,7 @@ def _table(name: str, blocks: Sequence[Block], flags: str = "") -> str:
     rules = {"link": LINK, "lan": lan, "spoofed": spoofed, "excluded": excluded, "back": back}
     tuns = ", ".join(f'"{tun}"' for tun in sorted({block.tun for block in blocks}))
     marks = ", ".join(f"{mark:#x}" for mark in sorted({block.mark for block in blocks}))
-    return RULES.format(table=table_of(name), flags=flags, tuns=tuns, marks=marks, **rules)
+    return RULES.format(table=table_of(name) + suffix, flags=flags, tuns=tuns, marks=marks, **rules)
 
 
 def _common(lists: Sequence[Sequence[IPv4Network | IPv6Network]]) -> list[IPv4Network | IPv6Network]:

@@ -30,6 +30,7 @@ from tests.lab.net import Net
 from tests.system.inside import inside
 
 NAME = "mq0"
+DOWN = " while the machine goes down"
 WANTED, UNWANTED, NONE = "wanted", "unwanted", "none"
 
 
@@ -80,6 +81,7 @@ MODEL: dict[str, Model] = {
     "SIGKILL": when_alive(as_before),
     "SIGTERM": when_alive(no),
     "SIGUSR1": when_alive(as_before),
+    "SIGTERM while the machine goes down": when_alive(as_before),
     "status 1": when_alive(as_before),
     "status 77": when_alive(as_before),
     "clean-up by hand": clean_up(no),
@@ -87,10 +89,13 @@ MODEL: dict[str, Model] = {
     "clean-up before a restart": clean_up(as_before),
     "clean-up after 77": clean_up(as_before),
     "clean-up after 78": clean_up(as_before),
+    "clean-up after a stop while the machine goes down": clean_up(as_before),
     "nft flush ruleset": somebody_deletes,
     "unblock": somebody_deletes,
     "unblock all": somebody_deletes,
     "unblock between two lives": lambda state: state,
+    "unblock after a stop while the machine goes down": lambda state: state,
+    "unblock while the machine goes down": somebody_deletes,
 }
 UNITS = {
     "clean-up by hand": {},
@@ -100,6 +105,7 @@ UNITS = {
     "clean-up after 78": {"SERVICE_RESULT": "exit-code", "EXIT_STATUS": "78"},
     "unblock between two lives": {"SERVICE_RESULT": "signal", "EXIT_STATUS": "KILL"},
 }
+UNITS |= {f"{what} after a stop{DOWN}": UNITS["clean-up after a stop"] for what in ("clean-up", "unblock")}
 SIGNALS = {"SIGTERM": signal.SIGTERM, "SIGUSR1": signal.SIGUSR1}
 
 
@@ -114,7 +120,7 @@ class Real:
     async def happens(self, event: str) -> None:
         for name in ("SERVICE_RESULT", "EXIT_STATUS"):
             os.environ.pop(name, None)
-        os.environ.update(UNITS.get(event, {}))
+        os.environ.update(UNITS.get(event, {}), MACHINE="stopping" if event.endswith(DOWN) else "running")
         if event.startswith("start"):
             await self._start(UNWANTED if event == "start without" else WANTED)
         elif event.startswith("clean-up"):
@@ -139,8 +145,8 @@ class Real:
         self.process = process
 
     async def _ends(self, event: str) -> None:
-        if event in SIGNALS:
-            os.kill(os.getpid(), SIGNALS[event])
+        if event.startswith("SIG"):
+            os.kill(os.getpid(), SIGNALS[event.removesuffix(DOWN)])
             await self._stop.wait()
         else:
             self._stop(int(event.removeprefix("status ")))
@@ -189,6 +195,7 @@ async def walk(events: tuple[str, ...]) -> State:
     if real.process != NONE:
         await real.happens("SIGKILL")
     await real.happens("clean-up by hand")
+    await real.happens("unblock")  # of what the journal does not have, as the machine was to go down
     return state
 
 
@@ -196,6 +203,7 @@ def test_the_model_keeps_its_promises() -> None:
     """P1: as long as the client runs it blocks, and once it does nobody but the user lifts that. And nobody is locked
     out: from every state one event of the user's leads to no block."""
     users = {"SIGTERM", "clean-up by hand", "clean-up after a stop", "unblock", "unblock all", "nft flush ruleset"}
+    users |= {f"unblock{DOWN}"}
     for state in ways():
         assert state.process != WANTED or state.blocked
         after = {event: then(state) for event, then in MODEL.items()}
@@ -206,8 +214,13 @@ def test_the_model_keeps_its_promises() -> None:
 
 @pytest.mark.netns
 def test_the_real_code_does_what_the_model_says(net: Net, tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/systemctl").write_text('#!/bin/sh\n[ "$1" != is-system-running ] || echo $MACHINE\n')
+    (tmp_path / "bin/systemctl").chmod(0o755)
+
     def body() -> int:
         os.environ["RUNTIME_DIRECTORY"] = str(tmp_path)
+        os.environ["PATH"] = f"{tmp_path}/bin:{os.environ['PATH']}"
         tried = 0
         for state, way in ways().items():
             for event, then in MODEL.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from tests.e2e.test_kill_switch import chatter
 from tests.lab.capture import Capture
 from tests.lab.net import LabError, wait_for
+from tests.machine.test_survival import override
 from tests.machine.tunnel import (
     CLIENT,
     CLIENT_CONF,
@@ -40,6 +42,66 @@ def blocked(pair: Pair) -> bool:
 
 def owned(pair: Pair) -> bool:
     return "flags owner,persist" in pair.client.run("nft", "list", "table", "inet", TABLE)
+
+
+FLUSH = f"""
+echo ready
+until [ -e /run/seen-enough ]; do
+    nft flush ruleset
+    nft list tables inet | grep -q {TABLE} || echo gap
+done
+"""
+
+
+def restarted(pair: Pair) -> None:
+    before = pair.client.show(CLIENT, "MainPID")["MainPID"]
+    pair.client.run("systemctl", "kill", "-s", "KILL", CLIENT)
+    wait_for("another process", lambda: pair.client.show(CLIENT, "MainPID")["MainPID"] not in ("0", before))
+    pair.client.wait_active(CLIENT)
+
+
+def test_it_never_is_without_an_owner(shut: Pair) -> None:
+    """Somebody flushes all the time, also between two lives of the client: the table, or its stand-in, is there."""
+    shut.connect()
+    argv = ("timeout", "60", "sh", "-c", FLUSH)
+    flusher = shut.client.popen(*argv, stdout=subprocess.PIPE, text=True)
+    assert flusher.stdout is not None
+    assert flusher.stdout.readline() == "ready\n"
+    restarted(shut)
+    shut.client.run("systemctl", "restart", CLIENT)
+    shut.client.write("/run/seen-enough", "")
+    assert flusher.communicate()[0] == ""
+    assert owned(shut)
+    assert shut.client.show(CLIENT, "NFileDescriptorStore") == {"NFileDescriptorStore": "4"}
+
+
+@pytest.mark.parametrize("state", ["stands still", "is dead"])
+def test_a_stop_lifts_it_though_systemd_keeps_its_owner(shut: Pair, state: str) -> None:
+    """Also of a client that must be killed, and of one that waits for its next life."""
+    override(shut.client, CLIENT, "RestartSec=60\nTimeoutStopSec=1")
+    shut.connect()
+    if state == "is dead":
+        shut.client.run("systemctl", "kill", "-s", "KILL", CLIENT)
+        wait_for("it is dead", lambda: shut.client.show(CLIENT, "SubState") == {"SubState": "auto-restart"})
+        with pytest.raises(LabError, match="Operation not permitted"):
+            shut.client.run("nft", "delete", "table", "inet", TABLE)
+    else:
+        shut.client.run("systemctl", "kill", "-s", "STOP", CLIENT)
+    shut.client.run("systemctl", "stop", CLIENT)
+    wait_for("the block is lifted", lambda: not blocked(shut), timeout=5)
+    assert not [entry for entry in shut.client.journal("-b", "-u", CLIENT) if "not permitted" in entry["MESSAGE"]]
+
+
+def test_it_stands_until_the_machine_is_down(shut: Pair) -> None:
+    """On `reboot` the network stands longer than the client. Here it stands for ever, so the block does, too."""
+    shut.connect()
+    namespace = shut.client.namespace
+    with Capture(namespace, ["up0", "up1"]) as capture, chatter(namespace):
+        shut.client.reboot()
+    assert capture.leaks([(SERVER_ADDRESS, 443)]) == []
+    assert blocked(shut)
+    assert shut.client.show(CLIENT, "ActiveState") == {"ActiveState": "inactive"}
+    assert TABLE in shut.client.run("mqvpnctl", "unblock", "home")
 
 
 def test_nothing_leaks_through_death_and_restart(shut: Pair) -> None:
