@@ -231,8 +231,8 @@ class Client:
 
     async def _find(self, server: HostPort) -> list[tuple[str, int]]:
         others = self.dns.others()
-        mark = self._settings.fwmark if self._settings.kill_switch or others else None
-        return await resolve(server.host, server.port, mark, others)
+        hidden = self._settings.kill_switch or others or self._host.undo.record.slot is not None
+        return await resolve(server.host, server.port, self._settings.fwmark if hidden else None, others)
 
     def _found_later(self) -> None:
         """The addresses of one more server are known, or new ones of one that was asked by those known before."""

@@ -20,7 +20,7 @@ async def resolve(host: str, port: int, mark: int | None = None, servers: Sequen
     """Every address of `host` in the resolver's order (RFC 6724), with `port`. Raises Unresolved.
 
     With `mark` queries that carry it are sent as well, to `servers` or the machine's name servers: behind a kill switch
-    the machine's resolver hears nothing, and the name servers of a tunnel that is down do not either.
+    the machine's resolver hears nothing, and by routes into a tunnel that is down it reaches no name server.
     """
     ways: list[Awaitable[list[Endpoint]]] = [aside(lambda: look_up(host, port), "resolver")]
     if mark is not None and not stub.is_address(host):

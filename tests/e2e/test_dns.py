@@ -103,8 +103,10 @@ def test_a_server_that_moves_is_found_though_the_tunnels_name_servers_are_out_of
             client.wait_for("its DNS is set", ours)
             client.wait_for("the address", lambda: client.stats().get("server", {}).get("address") == f"{old}:{PORT}")
             stop(nameserver)
+            net.enter(program(site.server, *command(old, new), log=log))
+            wait_for("it serves again", lambda: f"{old}:53 " in site.server.run("ss", "-Hlnu"))
             server.stop()
-        with program(site.server, *command(old, new), log=log), server_daemon(site):
+        with server_daemon(site):
             client.wait_for(
                 "the tunnel to the other address",
                 lambda: client.stats()["server"]["address"] == f"{new}:{PORT}" and client.stats()["state"] == "up",

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 
-from tests.lab.net import Net
-from tests.lab.site import build_site
+from tests.e2e.test_links import on_own_etc
+from tests.lab.nameserver import command
+from tests.lab.net import Net, program
+from tests.lab.site import SERVER_ADDRESSES, build_site
 from tests.lab.traffic import ping
-from tests.lab.tunnel import INNER, Daemon, client_daemon, inner_addresses, server_daemon, write_config
+from tests.lab.tunnel import (
+    INNER,
+    PORT,
+    Daemon,
+    Sections,
+    client_daemon,
+    inner_addresses,
+    server_daemon,
+    write_config,
+)
 from tests.system.snapshot import difference, snapshot
 
 pytestmark = pytest.mark.netns
@@ -61,3 +73,29 @@ def test_stops_at_once_while_nobody_answers(net: Net) -> None:
     assert client.stop() == 0
     assert time.monotonic() - started < 2
     assert difference(before, snapshot(site.client.name)) == []
+
+
+@pytest.mark.long
+def test_a_server_that_moved_is_found_by_its_name(tmp_path: Path) -> None:
+    """The machine's name server is not in its LAN, and our routes lead there into the tunnel, which is down."""
+
+    def body(net: Net) -> None:
+        site = build_site(net, [None])
+        old, new = (f"{address}:{PORT}" for address in SERVER_ADDRESSES[:2])
+        changes: Sections = {"Server": {"Address": f"vpn.example:{PORT}"}, "Interface": {"ReconnectInterval": 1}}
+        log = net.log("nameserver.log")
+        with program(site.server, *command(SERVER_ADDRESSES[1], SERVER_ADDRESSES[0]), log=log):
+            up = net.enter(server_daemon(site, {"Interface": {"Listen": old}}))
+            client = net.enter(client_daemon(site, changes))
+            assert ping(site.client, INNER).received == 3
+            client.wait_for("figures of it", lambda: client.stats()["server"]["address"] == old)
+        with program(site.server, *command(SERVER_ADDRESSES[1], SERVER_ADDRESSES[1]), log=log):
+            up.stop()
+            with server_daemon(site, {"Interface": {"Listen": new}}):
+                started = time.monotonic()
+                client.wait_for("an echo", lambda: ping(site.client, INNER, count=1).received)
+                print(f"an echo after {time.monotonic() - started:.2f} s")
+                client.wait_for("figures of it", lambda: client.stats()["server"]["address"] == new)
+                assert client.stop() == 0
+
+    on_own_etc(tmp_path, body)

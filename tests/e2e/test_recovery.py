@@ -121,3 +121,19 @@ def test_f12_a_process_that_slept_is_back_at_once(net: Net, seconds: int) -> Non
         assert until_echo(t, f"asleep for {seconds} s") < 3
         if seconds > 15:
             assert "slept for" in t.client.log.read_text()
+
+
+@pytest.mark.long
+def test_f12_who_slept_in_a_pause_tries_at_once(net: Net) -> None:
+    """The pause would last half a minute at least."""
+    site = build_site(net, SHAPES)
+    blackhole(site, 0, 1, on=True)
+    client = Daemon(net, site.client, "client", "client", client_config(site, {"Interface": {"ReconnectInterval": 60}}))
+    client.wait_for("a long wait", lambda: "next attempt in" in client.log.read_text(), timeout=20)
+    client.process.send_signal(signal.SIGSTOP)
+    time.sleep(8)
+    assert client.stats()["attempts"] == 1
+    client.process.send_signal(signal.SIGCONT)
+    client.wait_for("the second attempt", lambda: client.stats()["attempts"] == 2, timeout=3)
+    assert "slept for" in client.log.read_text()
+    assert client.stop() == 0
