@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from mqvpn.system.undo import FILE
+from mqvpn.system.routing import Slot
+from mqvpn.system.undo import Undo
 from tests.lab.net import LabError, Namespace, Net
+from tests.system.inside import inside
 
 pytestmark = pytest.mark.netns
 
@@ -71,10 +74,35 @@ def test_what_the_test_changes_it_declares_but_ours_is_never_meant(tmp_path: Pat
         host.ip("rule", "delete", "lookup", "777", "protocol", "171")
 
 
-def test_the_journal_of_one_that_was_killed_waits_for_its_successor(tmp_path: Path) -> None:
+def note(host: Namespace, journal: Path, **changes: Any) -> None:
+    """Write a journal for this namespace, as a daemon that is killed then."""
+
+    def body() -> None:
+        with Undo(journal) as undo:
+            undo.note(**changes)
+
+    inside(host, body)
+
+
+def test_what_the_journal_of_one_that_was_killed_tells_of_is_taken_back_first(tmp_path: Path) -> None:
+    slot = Slot(3, 777)
     with Net() as net:
-        (tmp_path / FILE).touch()
-        a_daemon_leaves(net, tmp_path, ROUTE)
+        host = a_daemon_leaves(net, tmp_path, f"{ROUTE} protocol 171", "nft add table inet mqvpn_nat_mqs0")
+        rule = ("priority", str(slot.tunnel_priority), "lookup", "777", "protocol", "171")
+        host.ip("rule", "add", *rule)
+        note(host, tmp_path, slot=slot, tables=("mqvpn_nat_mqs0",))
+
+
+def test_what_it_does_not_tell_of_fails_its_test(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match=r"left in mq.*-host:\nroutes added"), Net() as net:
+        note(a_daemon_leaves(net, tmp_path, ROUTE), tmp_path, tables=("mqvpn_nat_mqs0",))
+
+
+def test_a_daemon_that_still_runs_fails_its_test(tmp_path: Path) -> None:
+    with Undo(tmp_path) as undo:
+        assert undo.lock()
+        with pytest.raises(AssertionError, match="this daemon runs"), Net() as net:
+            note(a_daemon_leaves(net, tmp_path), tmp_path, tables=("mqvpn_nat_mqs0",))
 
 
 def test_a_test_that_has_failed_keeps_its_own_error(tmp_path: Path) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 from mqvpn.system.undo import FILE
 from tests.system.snapshot import difference, ours, snapshot
 
+ROOT = Path(__file__).resolve().parents[2]
 FOLLOWS = r": None -> | -> None$"  # sysctls of an interface that has come or gone, which shows among the addresses
 
 
@@ -41,10 +45,23 @@ class Unchanged:
         self.but(*(rf'^(addresses|routes) .*"{re.escape(name)}"' for name in names))
 
     def left(self) -> list[str]:
-        """What differs now; nothing while a journal is left, as by a daemon that was killed: its successor is to undo
-        that. What carries our protocol number or name is never the test's own."""
-        if self._before is None or any(journal.exists() for journal in self._journals):
+        """What differs now; where a daemon that was killed has left a journal, when that is carried out. What carries
+        our protocol number or name is never the test's own."""
+        if self._before is None:
             return []
+        for journal in self._journals:
+            if journal.exists():
+                clean_up(self._namespace, journal.parent)
         after, own = snapshot(self._namespace), re.compile("|".join(self._own))
         lines = [line for line in difference(self._before, after) if not own.search(line)]
         return lines + [line for line in ours(after) if line not in ours(self._before)]
+
+
+def clean_up(namespace: str, state: Path) -> None:
+    """As ExecStopPost= of the units would, by the journal in `state`. Raises AssertionError, also when its daemon still
+    runs: whoever started it is to end it."""
+    argv = (sys.executable, "-m", "mqvpn.cli.main", "--config", "/nonexistent", "--clean-up")
+    command = ("ip", "netns", "exec", namespace, *argv)
+    environment = os.environ | {"RUNTIME_DIRECTORY": str(state)}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, f"{state}: not cleaned up: {done.stderr}"
