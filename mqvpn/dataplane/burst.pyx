@@ -290,6 +290,7 @@ cdef bint send_again(output_t* out, conn_t* conn, choice_t* choice, bint sparse,
     left."""
     cdef kept_t* record
     cdef path_t* path
+    cdef uint64_t* kept
     cdef uint32_t size
     cdef int i, slot
     for i in range(PATHS):
@@ -304,9 +305,11 @@ cdef bint send_again(output_t* out, conn_t* conn, choice_t* choice, bint sparse,
                 if not pacing_allows(&conn.paths[slot].sent.cc, out.now) or choice.room[slot] < size:
                     choice.room[slot] = 0
                     continue
+                kept = &path.sent.ring[path.again[sparse] & (path.sent.capacity - 1)].kept
                 if not write_again(out, conn, conn.paths[slot], <uint8_t*>record + sizeof(kept_t), record.length,
-                                   path.sent.ring[path.again[sparse] & (path.sent.capacity - 1)].kept):
+                                   kept[0]):
                     return False
+                kept[0] = 0             # it is the other path's now: the next failure of this one leaves it alone
                 choice.room[slot] -= size
                 most -= size
             path.again[sparse] += 1

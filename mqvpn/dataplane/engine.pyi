@@ -29,7 +29,7 @@ DATAGRAM: int  # connection, payload: unbound stream or unknown context; rate-li
 TOO_BIG: int  # connection, packet, mtu; rate-limited by connection
 UNREACHABLE: int  # connection whose peer sent it (None: from the TUN), packet, wire.drop.Drop; rate-limited
 RESET: int  # connection: a stateless reset token of its peer was received
-LARGE_LOST: int  # connection, path: packets above 1331 bytes were lost again and again, smaller ones were not
+LARGE_LOST: int  # connection, path: packets above 1200 bytes were lost again and again, smaller ones were not
 KEY_LIMIT: int  # connection: set_aead_limits()
 PACKET: int  # connection, IP packet: to be sent in a capsule, as bind() was told
 
@@ -127,11 +127,13 @@ class Connection:
         *,
         validated: bool | None = None,
         usable: bool | None = None,
+        narrow: bool | None = None,
         backup: bool | None = None,
         weight: float | None = None,
         mtu: int | None = None,
     ) -> None:
-        """validated lifts the anti-amplification limit; usable lets IP packets be scheduled on it;
+        """validated lifts the anti-amplification limit; usable lets IP packets be scheduled on it; narrow = False
+        lets large ones again, which LARGE_LOST ended as far as there are other paths;
         backup: only when no other path works; weight scales its share of flows (1.0 at first);
         mtu: UDP payload bytes proven."""
     def set_dcid(self, path_id: int, dcid: bytes) -> None: ...

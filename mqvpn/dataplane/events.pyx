@@ -2,6 +2,7 @@
 """What Python is told: records in one arena, drained once per wake-up (engine.pyi lists the kinds)."""
 from libc.stdlib cimport realloc
 from libc.string cimport memcpy, memset
+from mqvpn.dataplane.reinject cimport reinject_begin
 from mqvpn.dataplane.state cimport EVENT_ERROR, EVENT_KEY_LIMIT, EVENT_LARGE_LOST, EVENT_TOKEN, PATHS, path_t
 
 cdef enum:
@@ -133,3 +134,5 @@ cdef void event_limits(core_t* core, conn_t* conn) noexcept nogil:
             event = event_new(core, EVENT_LARGE_LOST, conn, path.id, 0)
             if event != NULL:
                 event_finish(core, event, 0)
+                path.narrow = True          # until Python, which hears of it, has asked the path
+                reinject_begin(conn, path)

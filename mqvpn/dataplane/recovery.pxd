@@ -22,7 +22,7 @@ cdef enum sent_kind:
     ELSEWHERE = 4                   # to another address than the path's, so nothing of its window
 
 cdef enum:
-    LARGE = 1331                    # bytes: packets above tell whether the path's MTU still holds
+    LARGE = 1200                    # bytes, which every path takes: packets above tell whether its MTU still holds
 
 cdef struct sent_t:
     double time

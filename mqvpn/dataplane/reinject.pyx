@@ -3,9 +3,9 @@
 
 A connection with several paths writes each numbered payload into a ring of bytes, its history; a sent packet knows
 where it stands there. What the ring has overwritten is gone, so memory is bounded, and nothing is allocated but when
-the ring doubles, as far as the oldest packet in flight demands. When a path turns suspect or is abandoned, what was in
-flight there and is younger than DEADLINE goes out again elsewhere: packets of sparse flows first, since bulk flows
-would hold them up. The receiver drops by its number whatever comes twice.
+the ring doubles, as far as the oldest packet in flight demands. When a path turns suspect or narrow, or is abandoned,
+what did not arrive there and is younger than DEADLINE goes out again elsewhere, also what is known to be lost: packets
+of sparse flows first, since bulk flows would hold them up. The receiver drops by its number whatever comes twice.
 """
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
@@ -104,9 +104,10 @@ cdef void kept_note(path_t* path, uint64_t at) noexcept nogil:
 
 
 cdef void reinject_begin(conn_t* conn, path_t* path) noexcept nogil:
-    """The path fails: what is in flight there shall go out again elsewhere."""
+    """The path fails: what did not arrive there shall go out again elsewhere."""
+    cdef const recovery_t* r = &path.sent
     if conn.history != NULL and conn.spread and conn.reinjection:
-        path.again[0] = path.again[1] = path.sent.base
+        path.again[0] = path.again[1] = r.next - r.capacity if r.next > r.capacity else 0
         path.again_end = path.sent.next
         conn.again = True
 
@@ -127,7 +128,7 @@ cdef kept_t* reinject_next(conn_t* conn, path_t* path, bint sparse, double now) 
     """The next packet to send again for that path; NULL: none of this kind is left. It is done with once
     path.again[sparse] was counted on. A path that answers needs no help."""
     cdef kept_t* record
-    if not path.suspect and not path.abandoned:
+    if not path.suspect and not path.narrow and not path.abandoned:
         path.again_end = 0
     while path.again[sparse] < path.again_end:
         record = find(conn, &path.sent, path.again[sparse], now)

@@ -5,7 +5,7 @@ from mqvpn.dataplane.state cimport PATHS, conn_t, path_t
 
 cdef struct choice_t:               # the paths that may be used in this turn
     int count
-    bint failing                    # they are all suspect
+    bint failing                    # they are all suspect or narrow
     int slots[PATHS]
     int64_t room[PATHS]             # by slot: bytes the path may take now
 

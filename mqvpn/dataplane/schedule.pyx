@@ -8,7 +8,7 @@ differ (a flowlet gap), when its path is no longer fit, or when another path wou
 `wlb_udp_pin`: the same, but a UDP flow is moved at gaps only, and never uses several paths at once.
 `redundant`: each packet on every path that has room; it needs an end that drops what comes twice, else it is minrtt.
 
-Backup paths are used only when no primary works, suspect ones only when nothing else is there.
+Backup paths are used only when no primary works, suspect and narrow ones only when nothing else is there.
 """
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from mqvpn.dataplane.congestion cimport congestion_capacity, congestion_unexplored, pacing_room
@@ -33,10 +33,10 @@ cdef int64_t path_room(path_t* path, double now) noexcept nogil:
 
 
 cdef inline int rank(const path_t* path) noexcept nogil:
-    """0: primary, 1: backup, 2: suspect; -1: carries no IP packets."""
+    """0: primary, 1: backup, 2: suspect or narrow; -1: carries no IP packets."""
     if path == NULL or not path.usable or path.abandoned or not path.opened:
         return -1
-    if path.suspect:
+    if path.suspect or path.narrow:
         return 2
     return 1 if path.backup else 0
 

@@ -168,10 +168,12 @@ cdef class Connection:
         memset(&path.told, 0, sizeof(endpoint_t))
         return 0
 
-    def set_path(self, uint32_t path_id, *, validated=None, usable=None, backup=None, weight=None, mtu=None):
+    def set_path(self, uint32_t path_id, *, validated=None, usable=None, narrow=None, backup=None, weight=None,
+                 mtu=None):
         cdef path_t* path = self.path_of(path_id)
         path.validated = path.validated if validated is None else validated
         path.usable = path.usable if usable is None else usable
+        path.narrow = path.narrow if narrow is None else narrow
         path.backup = path.backup if backup is None else backup
         path.weight = path.weight if weight is None else weight
         if mtu is not None:

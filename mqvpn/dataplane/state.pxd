@@ -88,6 +88,7 @@ cdef struct path_t:
     double weight                   # of its share of flows
     bint abandoned                  # nothing more is sent
     bint suspect                    # silent for a PTO; probed, used only if nothing better is there
+    bint narrow                     # large packets vanish there, it seems: used like that until Python knows better
     uint8_t socket
     uint8_t dcid_length
     uint8_t dcid[20]

@@ -40,7 +40,8 @@ class MtuProber:
         hopeless: Callable[[Path], None],
     ) -> None:
         """towards: bytes of UDP payload that the interface takes by which packets to `remote` leave; asked for paths
-        whose `largest` is not told. changed: another UDP payload is proven now; hopeless: not even BASE comes through.
+        whose `largest` is not told. changed: another UDP payload is proven now, or the one that was in doubt; hopeless:
+        not even BASE comes through.
         """
         self._outbox = outbox
         self._towards = towards
@@ -87,10 +88,11 @@ class MtuProber:
     def _probed(self, path: Path, search: MtuSearch, size: int, acked: bool) -> None:
         if path.search is not search or not path.is_live:
             return
+        doubtful = search.in_doubt
         search.probed(size, acked)
         if search.phase is Phase.FAILED:
             self._hopeless(path)
         elif search.phase is Phase.BASE and path.mtu > BASE:
             self._changed(path, BASE)
-        elif search.proven != path.mtu and search.proven:
+        elif search.proven and (search.proven != path.mtu or (doubtful and not search.in_doubt)):
             self._changed(path, search.proven)

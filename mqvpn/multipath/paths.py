@@ -196,7 +196,8 @@ class Paths:
 
     def _proven(self, path: Path, mtu: int) -> None:
         path.mtu = mtu
-        self._connection.set_path(path.path_id, mtu=mtu)
+        in_doubt = path.search is not None and path.search.in_doubt
+        self._connection.set_path(path.path_id, mtu=mtu, narrow=None if in_doubt else False)
         if path.state is PathState.PROVING and self._fits(path):
             path.apply(PathInput.MTU_PROVEN)
             self._connection.set_path(path.path_id, usable=True)
@@ -227,10 +228,13 @@ class Paths:
             self.mtu.advance([path], now)
 
     def handle_large_lost(self, path_id: int, now: float) -> None:
-        """Large packets were lost one after another, small ones were not (RFC 8899, section 4.3)."""
+        """Large packets were lost one after another, small ones were not (RFC 8899, section 4.3). The engine avoids
+        the path until we tell."""
         path = self.table.get(path_id)
-        if path is not None:
+        if path is not None and path.is_live:
             self._doubt_mtu(path)
+            if path.is_live and (path.search is None or not path.search.in_doubt):
+                self._connection.set_path(path_id, narrow=False)
 
     def _notice_mtu(self) -> None:
         mtu = self.inner_mtu()

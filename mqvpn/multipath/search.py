@@ -66,6 +66,11 @@ class MtuSearch:
         return self._probing
 
     @property
+    def in_doubt(self) -> bool:
+        """Whether nothing is proven now."""
+        return self.phase in (Phase.BASE, Phase.CONFIRM)
+
+    @property
     def is_known(self) -> bool:
         """Whether what is proven is about all that the path takes."""
         return self.phase is Phase.COMPLETE or self._refusals >= MANY_REFUSALS

@@ -34,6 +34,7 @@ class Link:
     duplicate: float = 0.0
     reorder: float = 0.0
     queue: int = 200_000
+    mtu: int = 0  # of UDP payload; larger ones disappear; 0: none does
     down: bool = False
     remark: Callable[[int], int] = int  # what it makes of an ECN field
     free_at: dict[bool, float] = field(default_factory=lambda: {True: 0.0, False: 0.0})
@@ -118,7 +119,7 @@ class Pair:
 
     def send(self, end: End, socket: int, remote: tuple, local: tuple, data: bytes, ecn: int = 0) -> None:
         link = self.links[socket]
-        if link.down or self.random.random() < link.loss:
+        if link.down or 0 < link.mtu < len(data) or self.random.random() < link.loss:
             return
         start = max(self.now, link.free_at[end.is_server])
         if link.rate:

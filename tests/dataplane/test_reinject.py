@@ -2,10 +2,12 @@
 
 import pytest
 
+from mqvpn.dataplane.engine import LARGE_LOST
 from mqvpn.wire.drop import Drop
 from tests.dataplane.pair import Link, Pair, feed, packets
 from tests.dataplane.test_resequence import numbers, spread_pair
 
+FLOWS = 8
 FAST, SLOW = 6_250_000, 2_500_000  # bytes per second
 
 
@@ -42,6 +44,39 @@ def test_a_dying_path_loses_nothing(scheduler: str, dies: str) -> None:
     sent = small_flow(pair, 1.0, sent)
     pair.run(1.0)
     assert sorted(numbers(pair)) == list(range(sent))
+
+
+def test_a_path_that_takes_small_packets_only_loses_nothing() -> None:
+    """It goes on to answer PINGs, so what it swallowed is known to be lost; then it is avoided until Python allows
+    it."""
+    pair = reinjecting(two_links())
+    sent = 0
+
+    def large_flow(seconds: float) -> None:
+        nonlocal sent
+        end = pair.now + seconds
+        while pair.now < end:
+            pair.client.push(packets(1, 1280, 2000 + sent % FLOWS, sent), pair.now)
+            sent += 1
+            pair.run(0.002)
+
+    def carried() -> int:
+        return pair.client.conn.path(used).tx_packets
+
+    large_flow(1.0)
+    used = 0 if pair.client.conn.path(0).tx_packets > pair.client.conn.path(1).tx_packets else 1
+    pair.links[used].mtu = 1250
+    large_flow(1.0)
+    pair.run(1.0)
+    assert sorted(numbers(pair)) == list(range(sent))
+    assert [event[1:] for event in pair.client.events if event[0] == LARGE_LOST] == [(pair.client.conn.id, used)]
+    pair.links[used].mtu = 0
+    before = carried()
+    large_flow(0.5)
+    assert carried() - before < 20
+    pair.client.conn.set_path(used, narrow=False)
+    large_flow(1.0)
+    assert carried() - before > 50
 
 
 def test_without_it_what_was_in_flight_is_lost() -> None:
@@ -90,6 +125,20 @@ def test_what_comes_back_is_no_duplicate_for_the_tun() -> None:
     arrived = numbers(pair)
     assert sorted(arrived) == list(range(sent))
     assert pair.server.engine.drops()[Drop.DUPLICATE] > 0
+
+
+def test_what_went_out_again_does_not_do_so_at_the_next_failure() -> None:
+    """What the path swallowed before it answered a PING is known to be lost, but is not missing."""
+    pair = reinjecting(two_links())
+    sent = small_flow(pair, 1.0, 0)
+    used = 0 if pair.client.conn.path(0).tx_packets > pair.client.conn.path(1).tx_packets else 1
+    pair.links[used].mtu = 100  # takes PINGs
+    sent = small_flow(pair, 0.2, sent)
+    pair.client.conn.abandon_path(used)
+    sent = small_flow(pair, 0.2, sent)
+    pair.run(1.0)
+    assert sorted(numbers(pair)) == list(range(sent))
+    assert pair.server.engine.drops()[Drop.DUPLICATE] == 0
 
 
 def test_packets_that_are_too_old_stay_lost() -> None:

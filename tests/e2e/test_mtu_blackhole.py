@@ -93,3 +93,31 @@ def test_a_link_that_takes_less_from_now_on(net: Net, mtu: int) -> None:
         assert stream.longest_gap < 1
     assert took < RECOVERY
     assert t.client.log.read_text().count("tunnel up") == 1
+
+
+def test_a_link_that_takes_too_little_from_now_on_beside_a_good_one(net: Net) -> None:
+    """Less than inner packets of 1280 bytes need: that path is given up, and the other one carries everything."""
+    site = build_site(net, [Shape(rate=50, delay=10), Shape(rate=50, delay=10)])
+    with tunnel(site) as t:
+        t.client.wait_for("full size", lambda: mtu_of(site.client, "mqc0") in fits(1500))
+        with (
+            Stream(site.client, site.server, INNER, size=LEAST - 28) as out,
+            Stream(site.server, site.client, t.client_address, size=LEAST - 28) as back,
+        ):
+            time.sleep(1)
+            site.set_link(0, mtu=1300)
+            shrunk = time.monotonic()
+            t.client.wait_for("the path is given up", lambda: t.client.active_uplinks() == {"up1"})
+            took = time.monotonic() - shrunk
+            time.sleep(1)
+        for way, stream in (("up", out.result), ("down", back.result)):
+            print(f"1280 bytes {way}: longest gap {stream.longest_gap:.3f} s, lost {stream.lost} of {stream.sent}")
+        print(f"given up after {took:.2f} s")
+        for stream in (out.result, back.result):
+            assert stream.lost == 0
+            assert stream.longest_gap < 1
+        assert mtu_of(site.client, "mqc0") >= LEAST
+        for address, headers in ((INNER, 28), (INNER_6, 48)):
+            answer = ping(site.client, address, size=LEAST - headers, fragment=False)
+            assert answer.received == answer.sent, answer.output
+    assert t.client.log.read_text().count("tunnel up") == 1

@@ -172,6 +172,33 @@ def test_a_black_hole_between_large_and_medium_packets_is_found() -> None:
     assert 1472 - CLOSE_ENOUGH < pair.c.paths[0].mtu <= 1472
 
 
+@pytest.mark.parametrize("seconds", [0.02, 0.3])
+def test_a_path_is_used_again_when_its_black_hole_has_closed(seconds: float) -> None:
+    """Meanwhile the other one carries everything, although it is slower. The short one has closed before the path is
+    asked whether it takes what it took."""
+    pair = connected(Link(mtu=1500, delay=0.04))
+    bind(pair)
+    slow = pair.open_path("10.0.2.1", Link(mtu=1500, delay=0.1))
+    pair.run(3.0)
+    pair.c.engine_connection.set_scheduler("minrtt")
+
+    def carried(seconds: float) -> tuple[int, int]:
+        before = [pair.c.engine_connection.path(path_id).tx_packets for path_id in (0, slow)]
+        traffic(pair, seconds, BASE - OVERHEAD, interval=0.002)
+        after = [pair.c.engine_connection.path(path_id).tx_packets for path_id in (0, slow)]
+        return after[0] - before[0], after[1] - before[1]
+
+    assert carried(0.5)[0] > 200
+    pair.net.links["10.0.1.1"].mtu = 1250
+    carried(seconds)
+    if seconds > 0.2:
+        assert carried(0.2)[1] > 90
+    pair.net.links["10.0.1.1"].mtu = 1500
+    carried(1.0)
+    assert carried(0.5)[0] > 200
+    assert pair.client.seen(PathAbandoned) == []
+
+
 def test_an_outage_does_not_change_the_mtu() -> None:
     pair = connected(Link(mtu=1500))
     bind(pair)
