@@ -125,6 +125,7 @@ def test_a_second_client_of_the_same_name_is_refused(net: Net) -> None:
     """F25: it ends with status 78, and the first one goes on untouched."""
     site = build_site(net, [None])
     with server_daemon(site), client_daemon(site) as first:
+        first.wait_for("its routes, too", lambda: "tunnel up" in first.log.read_text())
         running = snapshot(site.client.name)
         second = Daemon(net, site.client, "client", "client", net.directory / "client.conf")
         assert second.process.wait(20) == 78
