@@ -117,7 +117,8 @@ def main(interfaces: Sequence[str]) -> None:
     """Record until SIGTERM."""
     signal.signal(signal.SIGTERM, stop)
     seen: dict[Seen, None] = {}
-    sockets = [socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_ALL)) for _ in interfaces]
+    # Without a protocol until each is bound to its interface: else it would see those of all others, the TUN's, too.
+    sockets = [socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0) for _ in interfaces]
     for opened, interface in zip(sockets, interfaces, strict=True):
         opened.bind((interface, ETH_P_ALL))
     print("ready", flush=True)
