@@ -11,7 +11,7 @@ import pytest
 from tests.e2e.test_kill_switch import chatter
 from tests.lab.capture import Capture
 from tests.lab.net import LabError, wait_for
-from tests.machine.test_survival import override
+from tests.machine.test_survival import STALL, override, stall_it
 from tests.machine.tunnel import (
     CLIENT,
     CLIENT_CONF,
@@ -78,7 +78,8 @@ def test_it_never_is_without_an_owner(shut: Pair) -> None:
 @pytest.mark.parametrize("state", ["stands still", "is dead"])
 def test_a_stop_lifts_it_though_systemd_keeps_its_owner(shut: Pair, state: str) -> None:
     """Also of a client that must be killed, and of one that waits for its next life."""
-    override(shut.client, CLIENT, "RestartSec=60\nTimeoutStopSec=1")
+    stalls = f"WatchdogSec=2\nEnvironment=MQVPN_STALL={STALL[CLIENT]}"
+    override(shut.client, CLIENT, f"RestartSec=60\nTimeoutStopSec=2\n{stalls}")
     shut.connect()
     if state == "is dead":
         shut.client.run("systemctl", "kill", "-s", "KILL", CLIENT)
@@ -86,7 +87,7 @@ def test_a_stop_lifts_it_though_systemd_keeps_its_owner(shut: Pair, state: str) 
         with pytest.raises(LabError, match="Operation not permitted"):
             shut.client.run("nft", "delete", "table", "inet", TABLE)
     else:
-        shut.client.run("systemctl", "kill", "-s", "STOP", CLIENT)
+        stall_it(shut.client, CLIENT)
     shut.client.run("systemctl", "stop", CLIENT)
     wait_for("the block is lifted", lambda: not blocked(shut), timeout=5)
     assert not [entry for entry in shut.client.journal("-b", "-u", CLIENT) if "not permitted" in entry["MESSAGE"]]
