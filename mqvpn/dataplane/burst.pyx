@@ -213,14 +213,15 @@ cdef bint write_again(output_t* out, conn_t* conn, path_t* path, const uint8_t* 
 cdef void send_copies(output_t* out, conn_t* conn, const path_t* path, choice_t* choice, const uint8_t* payload,
                       uint32_t length, uint64_t kept) noexcept nogil:
     """The scheduler `redundant`: the same packet on all other paths that have room."""
-    cdef int k, slot
+    cdef int slot
     cdef path_t* other
     cdef uint32_t size
-    for k in range(choice.count):
-        slot = choice.slots[k]
+    for slot in range(PATHS):
         other = conn.paths[slot]
+        if other == path or not takes_copies(conn, choice, slot):
+            continue
         size = header_length(other) + length + TAG
-        if other == path or choice.room[slot] < size or not pacing_allows(&other.sent.cc, out.now):
+        if choice.room[slot] < size or size > other.mtu or not pacing_allows(&other.sent.cc, out.now):
             continue
         if may_send(conn, other, size) and write_again(out, conn, other, payload, length, kept):
             choice.room[slot] -= size

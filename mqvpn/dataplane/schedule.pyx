@@ -7,6 +7,7 @@ packets are in flight, so that one flow is not reordered. A flow may move when i
 differ (a flowlet gap), when its path is no longer fit, or when another path would give it clearly more.
 `wlb_udp_pin`: the same, but a UDP flow is moved at gaps only, and never uses several paths at once.
 `redundant`: each packet on every path that has room; it needs an end that drops what comes twice, else it is minrtt.
+A suspect path gets copies, too: it may only have been late, while the other one loses packets.
 
 Backup paths are used only when no primary works, suspect and narrow ones only when nothing else is there.
 """
@@ -50,13 +51,12 @@ cdef void choices_make(conn_t* conn, choice_t* choice, double now) noexcept nogi
             best = r
     choice.count = usable = 0
     for i in range(PATHS):
-        choice.room[i] = 0
         r = rank(conn.paths[i])
         usable += r >= 0
+        choice.room[i] = path_room(conn.paths[i], now) if r >= 0 else 0
         if best < 3 and r == best:
             choice.slots[choice.count] = i
             choice.count += 1
-            choice.room[i] = path_room(conn.paths[i], now)
     choice.failing = best == 2
     conn.decide_at = 0.0
     conn.several = conn.spread and usable > 1
@@ -217,6 +217,12 @@ cdef inline bint among(const choice_t* choice, int slot) noexcept nogil:
         if choice.slots[k] == slot:
             return True
     return False
+
+
+cdef bint takes_copies(const conn_t* conn, const choice_t* choice, int slot) noexcept nogil:
+    """Whether the path is one of those that carry every packet, by `redundant`."""
+    cdef const path_t* path = conn.paths[slot]
+    return among(choice, slot) or (rank(path) == 2 and path.suspect and not path.narrow and not path.backup)
 
 
 cdef int spread(conn_t* conn, flow_t* flow, const choice_t* choice, double now) noexcept nogil:

@@ -71,6 +71,22 @@ def test_redundant_is_as_fast_as_the_fastest_path() -> None:
     assert len(pair.server.received) == 1
 
 
+def test_a_path_that_was_only_late_still_carries_copies() -> None:
+    """What the other one loses meanwhile would be lost for good."""
+    links = [Link(delay=0.010), Link(delay=0.025)]
+    pair = spread_pair(links, "redundant", seed=5)
+    feed(pair, 20_000, 2, size=200)
+    links[0].down = True
+    while not pair.client.conn.path(0).suspect:
+        feed(pair, 20_000, 0.01, size=200)
+    links[0].down = False
+    before = pair.server.conn.path(0).rx_packets
+    links[1].loss = 1.0
+    pair.client.push(packets(3, 200), pair.now)
+    pair.run(0.015)
+    assert pair.server.conn.path(0).rx_packets >= before + 3
+
+
 def test_a_full_path_does_not_hold_the_others_up() -> None:
     pair = spread_pair([Link(delay=0.010, rate=6_250_000), Link(delay=0.025, rate=250_000)], "redundant")
     goodput(pair, 2, 4_000_000)
