@@ -23,6 +23,7 @@ from mqvpn.config.table import CLIENT, SERVER, Entry, find_name
 from mqvpn.config.values import PathSetting, User
 
 INSTANCE = re.compile(r"client-([A-Za-z0-9:_.\\@-]+)\.conf")  # the characters of a unit's instance
+RESERVED = "lockdown"  # whose block mqvpn-lockdown.service puts up
 NO_MODE = "write [Server] Address (or --server) for a client, [Interface] Listen (or --listen) for a server"
 EXPOSED = "holds a key and can be read by every user; run: chmod o-rwx"
 ON_ARGV = "every user of this machine can see the key in ps; write it to a file and give file:/PATH instead"
@@ -46,6 +47,8 @@ def load(
     values, warnings = _values(entries, SERVER if mode == "server" else CLIENT, mode)
     values["reorder"] = _reorder(entries)
     values["instance"] = instance_of(path)
+    if mode == "client" and values["instance"] == RESERVED:
+        raise ConfigError(f"{source}: a client cannot have the name of mqvpn-lockdown; rename the file")
     if mode == "client" and values["instance"]:
         values.setdefault("tun_name", tun_name(values["instance"]))
     for file in files:

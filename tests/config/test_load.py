@@ -169,6 +169,15 @@ def test_whom_a_client_trusts(tmp_path: Path) -> None:
     assert load(written(tmp_path, text)) == load(None, {"server_addr": "h", "pins": [PIN, other], "ca_file": "c"})
 
 
+def test_no_client_has_the_name_of_the_lockdown(tmp_path: Path) -> None:
+    """Their blocks would be the same table, which another client's start replaces."""
+    file = tmp_path / "client-lockdown.conf"
+    file.write_text(f"[Server]\nAddress = h\nPin = {PIN}\n")
+    with pytest.raises(ConfigError, match=r"client-lockdown\.conf: .* rename the file"):
+        load(file)
+    assert load(file.rename(tmp_path / "client-lock.conf"))
+
+
 MULTIPATH = "[Server]\nAddress = h\n[Multipath]\n"
 
 
