@@ -8,7 +8,7 @@ cdef extern from "openssl/core.h" nogil:
         pass
     ctypedef struct OSSL_DISPATCH:
         int function_id
-        void (*function)()
+        void (*function)() noexcept nogil
     ctypedef struct OSSL_ALGORITHM:
         const char* algorithm_names
         const OSSL_DISPATCH* implementation
