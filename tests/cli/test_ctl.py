@@ -253,23 +253,31 @@ def test_watch_goes_on_until_interrupted(
     assert (status, len(out.splitlines())) == (130, 3)
 
 
+def processor_time(*argv: str) -> tuple[float, subprocess.CompletedProcess[str]]:
+    """Seconds that a program took of the processors."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(argv, capture_output=True, text=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, done
+
+
 def test_it_is_quick_and_light(daemons: Path) -> None:
-    """Counted in processor time: what else the machine does is not its fault."""
+    """Beside a Python that imports what any such tool needs: what else the machine does makes both slower."""
     program = (
         "import sys; from mqvpn.cli import ctl; status = ctl.main(sys.argv[1:]);"
         "heavy = {'aioquic', 'pyroute2', 'configobj', 'asyncio', 'mqvpn.daemon', 'mqvpn.config'};"
         "print(*sorted(heavy & set(sys.modules))); sys.exit(status)"
     )
     argv = (sys.executable, "-c", program, "status", "--socket", str(daemons / "client-home.sock"))
-    times = []
-    for _ in range(3):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        done = subprocess.run(argv, capture_output=True, text=True)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    ratios = []
+    for _ in range(5):
+        bare, _done = processor_time(sys.executable, "-c", "import argparse, dataclasses, json, socket")
+        taken, done = processor_time(*argv)
+        ratios.append(taken / bare)
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout.splitlines()[-1] == ""
-    assert min(times) < 0.1
+    print("mqvpnctl status / bare Python:", *(f"{ratio:.2f}" for ratio in ratios))
+    assert min(ratios) < 2.5
 
 
 def test_a_reader_that_goes_away(daemons: Path) -> None:
