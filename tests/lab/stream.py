@@ -14,6 +14,7 @@ import signal
 import socket
 import struct
 import sys
+import threading
 import time
 
 NUMBER = struct.Struct("!Q")
@@ -51,8 +52,10 @@ def send(address: str, port: int, interval: float, size: int) -> None:
     filling = bytes(size - NUMBER.size)
     number = 0
     due = time.monotonic()
-    with open_socket(address) as sock, contextlib.suppress(Stopped):
-        while True:
+    stopped = threading.Event()  # an exception could come between a packet and its number
+    signal.signal(signal.SIGTERM, lambda *_: stopped.set())
+    with open_socket(address) as sock:
+        while not stopped.is_set():
             with contextlib.suppress(OSError):
                 sock.sendto(NUMBER.pack(number) + filling, (address, port))
             number += 1
@@ -62,9 +65,9 @@ def send(address: str, port: int, interval: float, size: int) -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, stop)
     role, where, port_text, *rest = sys.argv[1:]
     if role == "receive":
+        signal.signal(signal.SIGTERM, stop)
         receive(where, int(port_text))
     else:
         send(where, int(port_text), float(rest[0]), int(rest[1]))
