@@ -106,9 +106,7 @@ def verdict(result: Result, stream: StreamResult) -> bool:
     before, during = result.between(2, CUT), result.between(CUT + 1, RESTORE)
     after = result.between(RESTORE + 3, END)
     print(f"\nTCP: {before:.0f} Mbit/s on both links, {during:.0f} on one, {after:.0f} on both again;")
-    print(
-        f"     {result.empty(start=1)} half seconds without a byte, {result.retransmits} segments sent again"
-    )
+    print(f"     {result.empty(start=1)} half seconds without a byte, {result.retransmits} segments sent again")
     print(f"UDP: {stream.lost} of {stream.sent} packets lost, longest gap {stream.longest_gap * 1000:.0f} ms")
     slow = LINKS[1].rate
     survived = during > 0.5 * slow and after > 1.5 * slow and stream.longest_gap < 2

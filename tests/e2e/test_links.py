@@ -142,6 +142,7 @@ def on_own_etc(room: Path, body: Callable[[Net], None]) -> None:
     private_mounts(inside)
 
 
+@pytest.mark.long
 def test_a_second_link_with_a_better_route_ends_the_wait_of_a_client_without_paths(net: Net) -> None:
     site = build_site(net, [None, None])
     site.client.ip("link", "set", "up0", "down")

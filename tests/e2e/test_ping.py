@@ -28,8 +28,9 @@ def test_sizes(net: Net, paths: int) -> None:
             assert ping(t.site.server, address, size=1280 - headers).received == 3
 
 
-@pytest.mark.parametrize("paths", [1, 2])
-@pytest.mark.parametrize("family", [4, 6])
+@pytest.mark.parametrize(
+    ("family", "paths"), [(4, 1), (6, 2), *(pytest.param(*both, marks=pytest.mark.long) for both in ((6, 1), (4, 2)))]
+)
 def test_tcp_and_udp_both_ways(net: Net, paths: int, family: int) -> None:
     with tunnel(build_site(net, [None] * paths)) as t:
         up = (t.site.client, t.site.server, INNER if family == 4 else INNER_6)

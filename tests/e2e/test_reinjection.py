@@ -38,7 +38,7 @@ def through_a_silence(t: Tunnel, *, upload: bool) -> StreamResult:
     return stream.result
 
 
-@pytest.mark.parametrize("upload", [True, False], ids=["upload", "download"])
+@pytest.mark.parametrize("upload", [True, pytest.param(False, marks=pytest.mark.long)], ids=["upload", "download"])
 def test_a_link_that_falls_silent_loses_nothing_that_is_young(net: Net, upload: bool) -> None:
     site = build_site(net, LINKS)
     results = {}

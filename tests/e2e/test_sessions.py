@@ -51,7 +51,7 @@ def echo(client: Daemon) -> Callable[[], Any]:
 
 @pytest.mark.parametrize(
     ("end", "upload", "allowed"),
-    [(kill, True, 2), (kill, False, 2), (Daemon.stop, True, 3)],
+    [(kill, True, 2), (kill, False, 2), pytest.param(Daemon.stop, True, 3, marks=pytest.mark.long)],
     ids=["SIGKILL, upload", "SIGKILL, download", "SIGTERM, upload"],
 )
 def test_a_stream_survives_a_restarted_server(
