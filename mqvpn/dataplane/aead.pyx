@@ -73,14 +73,21 @@ cdef void aead_free(aead_t* aead) noexcept nogil:
     memset(aead, 0, sizeof(aead_t))
 
 
-cdef bint aead_seal(aead_t* aead, const uint8_t* nonce, const uint8_t* header, uint32_t header_length,
-                    uint8_t* payload, uint32_t length) noexcept nogil:
-    """Encrypt the payload in place and write the tag behind it; whether it could be done."""
+cdef inline bint crypt(aead_t* aead, const uint8_t* nonce, const uint8_t* header, uint32_t header_length,
+                       uint8_t* payload, uint32_t length) noexcept nogil:
+    """All but the tag, whose place is told."""
     cdef size_t n = 0
     aead.params[0].data = payload + length
     return (aead.init(aead.ctx, NULL, 0, nonce, NONCE, NULL) == 1
             and aead.update(aead.ctx, NULL, &n, header_length, header, header_length) == 1
-            and aead.update(aead.ctx, payload, &n, length, payload, length) == 1
+            and aead.update(aead.ctx, payload, &n, length, payload, length) == 1)
+
+
+cdef bint aead_seal(aead_t* aead, const uint8_t* nonce, const uint8_t* header, uint32_t header_length,
+                    uint8_t* payload, uint32_t length) noexcept nogil:
+    """Encrypt the payload in place and write the tag behind it; whether it could be done."""
+    cdef size_t n = 0
+    return (crypt(aead, nonce, header, header_length, payload, length)
             and aead.final(aead.ctx, payload + length, &n, 0) == 1
             and aead.tag(aead.ctx, aead.params) == 1)
 
@@ -89,9 +96,6 @@ cdef bint aead_open(aead_t* aead, const uint8_t* nonce, const uint8_t* header, u
                     uint8_t* payload, uint32_t length) noexcept nogil:
     """Decrypt length bytes, which the tag follows, in place; whether they are authentic."""
     cdef size_t n = 0
-    aead.params[0].data = payload + length
-    return (aead.init(aead.ctx, NULL, 0, nonce, NONCE, NULL) == 1
-            and aead.update(aead.ctx, NULL, &n, header_length, header, header_length) == 1
-            and aead.update(aead.ctx, payload, &n, length, payload, length) == 1
+    return (crypt(aead, nonce, header, header_length, payload, length)
             and aead.tag(aead.ctx, aead.params) == 1
             and aead.final(aead.ctx, payload + length, &n, 0) == 1)
