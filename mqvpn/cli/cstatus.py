@@ -36,7 +36,8 @@ def show(endpoint: str) -> int:
     try:
         answer = _ask(where)
     except OSError as error:
-        return _fail(f"{endpoint}: no server answers there: {error.strerror or 'time is up'}", EX_UNAVAILABLE)
+        reason = error.strerror or "time is up"
+        return _fail(f"{endpoint}: no server answers there: {reason}; is its [Control] Listen this?", EX_UNAVAILABLE)
     except ValueError:
         return _fail(f"{endpoint}: that is no control interface of mqvpn", EX_FAILED)
     if not answer.get("ok"):

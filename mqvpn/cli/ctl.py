@@ -192,14 +192,20 @@ def _down(arguments: argparse.Namespace, width: int | None) -> Result:
 def _unblock(arguments: argparse.Namespace, width: int | None) -> Result:
     """For who sits behind the block of a client that has failed for good."""
     from mqvpn.daemon.lockdown import unblock
+    from mqvpn.system.block import all_tables
     from mqvpn.system.errors import OperationFailed
 
     try:
         lifted = unblock(arguments.instance)
+        left = all_tables() if lifted == [] else []
     except OperationFailed as error:
         return Result(problems=[str(error)], status=EX_NOPERM if os.geteuid() else EX_FAILED)
+    if lifted is None:  # nobody asked, and the journal need not hear of it
+        return Result(found=[{"lifted": []}])
     clients = [instance for instance in instances.running(None) if not instance.is_server]
     lines = [f"lifted: {table}" for table in lifted] or ["nothing is blocked"]
+    if left:
+        lines = [f"{arguments.instance} blocks nothing, but {', '.join(left)} stands: mqvpnctl unblock lifts all"]
     if lifted and clients:
         lines.append("a client that runs with KillSwitch puts its block back: stop it (mqvpnctl down NAME)")
     return Result(found=[{"lifted": lifted}], lines=[fit(line, width) for line in lines])

@@ -24,6 +24,7 @@ from mqvpn.wire.certificate import pin, read_pem
 
 DIRECTORY = "etc/mqvpn"
 INSTANCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+TAKEN = ("server", "lockdown")
 CLIENT_FLAGS = ("server_addr", "tls_server_name", "pins", "ca_file", "auth_key", "paths")
 EXAMPLES = """\
 On the server:  mqvpn-setup server --name vpn.example.com > home.conf
@@ -49,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         say(f"{error.filename}: {error.strerror}; run it as root")
         return 1
     except OSError as error:
-        say(f"{error.filename}: {error.strerror}")
+        say(f"{error.filename or 'standard output'}: {error.strerror}")
         return 1
     return os.EX_OK
 
@@ -111,6 +112,8 @@ def instance(text: str) -> str:
     """The name of an instance: part of a unit's name and of a file's."""
     if not INSTANCE.fullmatch(text):
         raise argparse.ArgumentTypeError("a name has letters, digits, '-', '_' and '.', and no sign in front")
+    if text in TAKEN:
+        raise argparse.ArgumentTypeError(f"no client can be called {text}, as mqvpnctl means something else by it")
     return text
 
 
@@ -129,7 +132,7 @@ def set_up_server(arguments: argparse.Namespace) -> None:
     text = make_server(arguments, arguments.root / DIRECTORY, datetime.now(UTC))
     if stat.S_ISREG(os.fstat(sys.stdout.fileno()).st_mode):
         os.fchmod(sys.stdout.fileno(), 0o600)  # it holds the key
-    print(text, end="")
+    print(text, end="", flush=True)
 
 
 def set_up_client(arguments: argparse.Namespace) -> None:
@@ -138,12 +141,17 @@ def set_up_client(arguments: argparse.Namespace) -> None:
 
     given = {name: getattr(arguments, name) for name in CLIENT_FLAGS if getattr(arguments, name) is not None}
     text, source = "", "command line"
-    if arguments.source:
-        text, source = Path(arguments.source).read_text(), arguments.source
-    elif "server_addr" not in given:
-        if sys.stdin.isatty():
-            say("paste what mqvpn-setup server printed, then press Ctrl-D")
-        text, source = sys.stdin.read(), "standard input"
+    try:
+        if arguments.source:
+            source = arguments.source
+            text = Path(source).read_text()
+        elif "server_addr" not in given:
+            source = "standard input"
+            if sys.stdin.isatty():
+                say("paste what mqvpn-setup server printed, then press Ctrl-D")
+            text = sys.stdin.read()
+    except UnicodeDecodeError:
+        raise Failed(f"{source}: this is no text; give what mqvpn-setup server printed") from None
     make_client(arguments.name, text, source, given, arguments.root / DIRECTORY)
 
 

@@ -51,10 +51,10 @@ def terminal_width() -> int | None:
     """Characters of a line; None: nobody looks at it."""
     if not sys.stdout.isatty():
         return None
-    try:
-        return int(os.environ["COLUMNS"])
-    except (KeyError, ValueError):
-        return os.get_terminal_size(sys.stdout.fileno()).columns or None
+    said = os.environ.get("COLUMNS", "")
+    if said.isdecimal() and int(said):  # some shells export a 0
+        return int(said)
+    return os.get_terminal_size(sys.stdout.fileno()).columns or None
 
 
 def size(count: float) -> str:

@@ -63,9 +63,9 @@ class ClientSettings(TunnelSettings):
         "[Multipath] Path", PathSetting.read, default=(), limit=8,
         flag="--path", metavar="'IFACE[;role=backup][;weight=N][;cap=5G/month]'",
         help="an interface to use, or several by a pattern such as eth*, or auto for all that lead to the server; may "
-        "be repeated. A backup carries packets when no primary works; "
-        "weight scales its share of what wlb sends. When a cap (per day, week or month) is used up, a primary is a "
-        "backup until the period ends, and a backup is not used",
+        "be repeated. A backup carries packets when no primary works; weight scales its share of the flows that we "
+        "send by wlb, of which those that need more than a path take all. When a cap (per day, week or month) is used "
+        "up, a primary is a backup until the period ends, and a backup is not used",
     )
     dns: tuple[IPv4Address | IPv6Address, ...] = setting(
         "[Interface] DNS", read_dns, default=(), limit=4,

@@ -55,7 +55,8 @@ class TunnelSettings:
         "[Multipath] Scheduler", read_choice(*SCHEDULERS), default="wlb", remarks={"backup_fec": BACKUP_FEC},
         flag="--scheduler", metavar="NAME",
         help="minrtt: the fastest path, the others when it is full; wlb: flows spread by capacity; wlb_udp_pin: a UDP "
-        "flow stays on its path; redundant: each packet on every path; backup_fec: the first path, others as backups",
+        "flow changes its path in pauses only; redundant: each packet on every path that has room; backup_fec: the "
+        "first path, others as backups",
     )
     spread: bool = setting(
         "[Multipath] Spread", read_boolean, default=True,

@@ -134,7 +134,7 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A client that has a key of its own, and can be locked out by removing its line."""
+    """A client that has a key of its own: it cannot connect any more when its line is removed."""
 
     name: str
     key: Secret

@@ -13,6 +13,7 @@ from mqvpn.config.values import HostPort
 from mqvpn.daemon import exit
 from mqvpn.daemon.backoff import Backoff
 from mqvpn.daemon.ca import load_ca
+from mqvpn.daemon.candidates import Candidates
 from mqvpn.daemon.caps import Caps
 from mqvpn.daemon.clientoptions import configuration, role_of, setting_of, tunnel_options
 from mqvpn.daemon.clientstatus import ClientStatus
@@ -24,10 +25,12 @@ from mqvpn.daemon.later import AGAIN, Later
 from mqvpn.daemon.names import Names
 from mqvpn.daemon.passed import Passed
 from mqvpn.daemon.pump import Pump, packets_of
-from mqvpn.daemon.resolve import Unresolved, resolve
+from mqvpn.daemon.resolve import Resolver, Unresolved
 from mqvpn.daemon.servers import Servers
 from mqvpn.daemon.stop import Stop
+from mqvpn.daemon.tasks import begin
 from mqvpn.daemon.timerfd import clock, pause
+from mqvpn.daemon.tunnellog import tell
 from mqvpn.daemon.uplinks import Uplinks
 from mqvpn.dataplane.engine import Engine
 from mqvpn.system import tun
@@ -86,8 +89,9 @@ class Client:
         self._mtu = 0
         self._was_up = False
         self.servers = Servers(settings.servers)
-        self._candidates: tuple[HostPort, ...] = ()  # those of them that the attempt asks
+        self._resolve = Resolver()
         self._names = Names(self._find, self._found_later)
+        self._candidates = Candidates(self.servers, self._names)
         self._told = False  # that redundant is not what we get
         self._tokens: dict[tuple[str, int], bytes] = {}
         self._reach = Reach()
@@ -126,7 +130,7 @@ class Client:
         leaving = self.uplinks.replace(tuple(path.interface for path in settings.paths))
         now = clock()
         if self._tunnel is not None:
-            self._offer_uplinks(self._tunnel, now)
+            self._renew_uplinks(now)
             for interface in leaving:
                 self._tunnel.handle_link(interface, (), now)
         self.pump.wake(now)
@@ -158,29 +162,15 @@ class Client:
         """After an attempt that came to nothing: whether there is a server that may do better."""
         if not self.uplinks.offers and self.uplinks.servers:
             return False  # it is our links that are to blame
-        now, another = clock(), False
-        if self._tunnel is not None and self._tunnel.chosen is not None:
-            asked = self._candidates[self._tunnel.chosen]
-            another = self.servers.failed(asked, closed.reason, now, answered=True)
-            if another:
-                log.warning("%s: %s; the next server is %s", asked, closed.reason, self.servers.current)
-        else:
-            for server in self._candidates:
-                another = self.servers.failed(server, self._why_not(server) or closed.reason, now)
-        return another
-
-    def _why_not(self, server: HostPort) -> str:
-        """Why a server that the attempt asked did not answer, if it is known."""
-        failures = self._tunnel.failures if self._tunnel is not None else {}
-        failure = failures.get(self._candidates.index(server))
-        return failure.reason if failure is not None else self._names.unresolved.get(server, "")
+        return self._candidates.failed(closed.reason, self._tunnel, clock())
 
     async def _attempt(self) -> events.Closed | None:
         """One tunnel, from the names of its servers to its end; None if it is to stop."""
         self._tunnel = None
-        self._candidates = self.servers.candidates(clock())
+        self._links_changed.clear()  # what ended the wait for this attempt must not end the next one
+        candidates = self._candidates.choose(clock())
         try:
-            await self._stop.interrupts(self._names.look_up(self._candidates))
+            await self._stop.interrupts(self._names.look_up(candidates))
         except Unresolved as error:
             return events.Closed(str(error))
         if self._stop.wished:
@@ -189,7 +179,7 @@ class Client:
         self._links_changed.clear()
         first, *others = [
             (tunnel_options(self._settings, server, self._identity), configuration(self._settings, server, self._ca))
-            for server in self._candidates
+            for server in candidates
         ]
         hurried = self.servers.has_another(now)
         tunnel = ClientTunnel(self._engine, *first, self._tokens, others, self._reach, hurried=hurried)
@@ -213,6 +203,17 @@ class Client:
             self._look_soon()
         self._later("reverse path filtering", lambda: self._host.let_replies_in(self.uplinks.carriers()))
 
+    def _renew_uplinks(self, now: float) -> bool:
+        """Offer them to a tunnel that has some already: what the machine refuses now is tried again. Whether nothing
+        was."""
+        try:
+            self._offer_uplinks(self._tunnel, now)
+        except OperationFailed as error:
+            log.warning("%s", error)
+            self._look_soon()
+            return False
+        return True
+
     def _look_soon(self) -> None:
         """Something was refused, for want of a descriptor perhaps: try it again."""
         if self._look_again is None:
@@ -226,13 +227,18 @@ class Client:
     def _lead(self) -> None:
         """Have uplinks to the servers that the tunnel may lead to: all that are asked, until one of them is chosen."""
         chosen = self._tunnel.chosen if self._tunnel is not None else None
-        asked = enumerate(self._candidates)
+        asked = enumerate(self._candidates.asked)
         self.uplinks.lead_to({place: self._names.addresses(one) for place, one in asked if chosen in (None, place)})
 
     async def _find(self, server: HostPort) -> list[tuple[str, int]]:
         others = self.dns.others()
         hidden = self._settings.kill_switch or others or self._host.undo.record.slot is not None
-        return await resolve(server.host, server.port, self._settings.fwmark if hidden else None, others)
+        return await self._resolve(server.host, server.port, self._settings.fwmark if hidden else None, others)
+
+    def _asked_enough(self, asking: "asyncio.Task[None]") -> None:
+        """A server has an address that was not known before, unless the asking was given up."""
+        if not asking.cancelled() and asking.exception() is None:
+            self._links_changed.set()
 
     def _found_later(self) -> None:
         """The addresses of one more server are known, or new ones of one that was asked by those known before."""
@@ -240,15 +246,12 @@ class Client:
             return
         now = clock()
         self._lead()
-        try:
-            self._offer_uplinks(self._tunnel, now)
-        except OperationFailed as error:
-            log.warning("%s", error)
+        self._renew_uplinks(now)
         self.pump.wake(now)
 
     async def _wait(self, closed: events.Closed, *, another: bool) -> None:
         """Until the next attempt; a change of our interfaces ends the wait, and so does a server that can be reached
-        again, unless another client replaced us.
+        again, or has another address, unless another client replaced us.
 
         `another`: there is a server to be asked that did not fail yet.
         """
@@ -264,7 +267,12 @@ class Client:
         elif self._tunnel is not None:
             self._tunnel.ask(clock())
             self.pump.wake(clock())
-        await self._stop.interrupts(pause(delay, wake, least=LEAST_PAUSE))
+        asking = begin(self._names.keep_asking(self._candidates.asked), "asking for the servers' names")
+        asking.add_done_callback(self._asked_enough)
+        try:
+            await self._stop.interrupts(pause(delay, wake, least=LEAST_PAUSE))
+        finally:
+            asking.cancel()
         if self._tunnel is not None:
             self._tunnel.discard()
 
@@ -286,15 +294,10 @@ class Client:
             self._links_may_have_changed()
 
     def _links_may_have_changed(self) -> None:
-        try:
-            now = clock()
-            self._offer_uplinks(self._tunnel, now)
-            if self.uplinks.gained or not self.uplinks.servers:
-                self._try_at_once()
-            self.pump.wake(now)
-        except OperationFailed as error:
-            log.warning("%s", error)
-            self._look_soon()
+        now = clock()
+        if self._renew_uplinks(now) and (self.uplinks.gained or not self.uplinks.servers):
+            self._try_at_once()
+        self.pump.wake(now)
 
     def _try_at_once(self) -> None:
         """A wait for the next attempt is over, as something has changed for the better."""
@@ -305,7 +308,7 @@ class Client:
     def _caps_changed(self) -> None:
         """An interface is another kind of path from now on, as its cap is used up or a new period has begun."""
         now = clock()
-        self._offer_uplinks(self._tunnel, now)
+        self._renew_uplinks(now)
         self.pump.wake(now)
 
     def _slept(self, seconds: float) -> None:
@@ -321,40 +324,30 @@ class Client:
         self._stop(exit.FAILED)
 
     def _handle_event(self, event: Any) -> None:
-        name = getattr(event, "interface", "") or "default interface"
         self.status.handle_event(event)
         match event:
             case events.TunnelUp(addresses=addresses, mtu=mtu):
                 self._up(addresses, mtu)
-                log.info("tunnel up over %s, MTU %d", name, mtu, extra=event_of("tunnel-up", path=name))
             case events.AddressesChanged(addresses=addresses):
                 self._identity.remember(addresses)
                 self._change("the address", self._address)
-                log.info("the server changed our addresses")
             case events.RoutesAdvertised(ranges=ranges):
                 servers = [host for host, _ in self.uplinks.servers]
                 self._change("routing", lambda: self._host.advertised(ranges, servers))
             case events.MtuChanged(mtu=mtu):
                 self._mtu = mtu
                 self._change("the address", self._address)
-            case events.PathUp(path_id=path_id):
-                log.info("path %d up over %s", path_id, name, extra=event_of("path-up", path=name))
-            case events.PathDown(path_id=path_id, reason=reason):
-                fields = event_of("path-down", path=name, reason=reason)
-                log.info("path %d over %s is closed: %s", path_id, name, reason, extra=fields)
-            case events.PathSilent(path_id=path_id):
-                log.warning("path %d over %s does not answer", path_id, name, extra=event_of("path-silent", path=name))
-            case events.PathAnswers(path_id=path_id):
-                log.info("path %d over %s answers again", path_id, name, extra=event_of("path-answers", path=name))
-            case events.ServerBack(remote=(host, _)):
-                log.info("%s can be reached again over %s", host, name)
+            case events.ServerBack():
                 self._links_changed.set()
             case events.Closed() if self._closed is not None and not self._closed.done():
                 self._closed.set_result(event)
+        tell(event)
 
     def _up(self, addresses: tuple[Network, ...], mtu: int) -> None:
         self._mtu = mtu
-        self._settle_for(self._candidates[(self._tunnel.chosen if self._tunnel else None) or 0])
+        self._identity.server = str(self._candidates.settle(self._tunnel, clock()))
+        self._names.stop()
+        self._lead()
         log.debug("addresses: %s", ", ".join(map(str, addresses)))
         self._identity.remember(addresses)
         self._change("the address", self._address)
@@ -370,17 +363,6 @@ class Client:
         """Give the TUN what the tunnel has by now."""
         if addresses := self._tunnel.addresses if self._tunnel else ():
             self._host.apply(addresses, self._mtu)
-
-    def _settle_for(self, server: HostPort) -> None:
-        """This is the server; those that had a head start are known to fail."""
-        for other in self._candidates[: self._candidates.index(server)]:
-            reason = self._why_not(other) or f"no answer when {server} had answered"
-            log.warning("%s: %s; the server is %s", other, reason, server)
-            self.servers.failed(other, reason, clock())
-        self.servers.worked(server)
-        self._identity.server = str(server)
-        self._names.stop()
-        self._lead()
 
     def _change(self, what: str, change: Callable[[], None]) -> None:
         """Change the machine, later if there is no descriptor for it now."""

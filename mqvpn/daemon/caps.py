@@ -16,6 +16,7 @@ from mqvpn.daemon.clientoptions import setting_of
 from mqvpn.daemon.eventlog import event
 from mqvpn.daemon.meter import INTERVAL, Meter
 from mqvpn.daemon.pump import Pump
+from mqvpn.daemon.tasks import begin
 from mqvpn.daemon.uplinks import Uplinks
 from mqvpn.system.errors import OperationFailed
 from mqvpn.tunnel.client import ClientTunnel
@@ -52,7 +53,7 @@ class Caps:
     @asynccontextmanager
     async def counting(self, pump: Pump) -> AsyncIterator[None]:
         """Count while the block lasts."""
-        task = asyncio.create_task(self._count(pump))
+        task = begin(self._count(pump), "counting what caps limit")
         try:
             yield
         finally:

@@ -19,7 +19,7 @@ from mqvpn.system.errors import OperationFailed
 from mqvpn.system.link import Netlink
 from mqvpn.system.resolvfile import marked
 from mqvpn.system.sysctl import Sysctls
-from mqvpn.system.undo import FILE, Undo
+from mqvpn.system.undo import FILE, NOTHING, JournalUnwritable, Undo
 
 log = logging.getLogger(__name__)
 
@@ -34,14 +34,24 @@ def run(instance: str) -> int:
         return 0
     folder = place(instance)
     folders = sorted(file.parent for file in RUN.glob(f"*/{FILE}")) if folder == RUN else [folder]
-    return max((_clean_up(folder, instance) for folder in folders), default=0)
+    well = [_is_well(folder, instance) for folder in folders]
+    return 0 if all(well) else exit.FAILED
 
 
-def _clean_up(folder: Path, instance: str) -> int:
+def _is_well(folder: Path, instance: str) -> bool:
+    try:
+        return _clean_up(folder, instance)
+    except OperationFailed as error:
+        log.error("%s", error)
+        return False
+
+
+def _clean_up(folder: Path, instance: str) -> bool:
+    """Whether all could be undone; what could not is said. Raises OperationFailed when nothing can be."""
     with Undo(folder, passing=is_own()) as undo:
-        if not undo.lock():
+        if not _lock(undo, folder):
             log.error("%s: this daemon runs, so nothing is undone; stop it", folder)
-            return exit.FAILED
+            return False
         # Only the user's stop lifts the kill switch: after a failure for good it stays, until `mqvpnctl unblock`.
         well = done(lambda: _dns(undo, instance))
         with Netlink() as netlink:
@@ -50,7 +60,18 @@ def _clean_up(folder: Path, instance: str) -> int:
             undo.done("block")  # it stays to the end
         elif undo.record.block and unit.stops_for_good(unit.name()):
             well = done(lambda: _block(undo)) and well
-        return 0 if well else exit.FAILED
+        return well
+
+
+def _lock(undo: Undo, folder: Path) -> bool:
+    """undo.lock(); without the lock, too, if the folder has gone and cannot be made again. The unit of the control
+    socket cleans up as well, and who is done first removes the folder, with nothing in it; perhaps while we started."""
+    try:
+        return undo.lock()
+    except JournalUnwritable:
+        if undo.record != NOTHING or folder.exists():
+            raise
+        return True
 
 
 def restore(undo: Undo, netlink: Netlink) -> bool:
@@ -58,8 +79,7 @@ def restore(undo: Undo, netlink: Netlink) -> bool:
     journal; whether that went well."""
     steps = (lambda: routes(undo, netlink), lambda: tables(undo), lambda: lent.give_back(undo, netlink))
     well = [done(step) for step in steps]
-    Sysctls(undo=undo).restore()
-    return all(well)
+    return Sysctls(undo=undo).restore() and all(well)
 
 
 def routes(undo: Undo, netlink: Netlink) -> None:

@@ -26,6 +26,7 @@ from mqvpn.daemon.qlog import Qlog
 from mqvpn.daemon.reload import Load, Reload
 from mqvpn.daemon.stats import report
 from mqvpn.daemon.stop import Stop
+from mqvpn.daemon.tasks import begin
 from mqvpn.daemon.undojournal import InUse, journal_of
 from mqvpn.daemon.upkeep import Upkeep
 from mqvpn.system.errors import OperationFailed
@@ -84,7 +85,7 @@ async def _serve(settings: ClientSettings, load: Load) -> int:
         reload = Reload(settings, load, client.apply, LIVE, notifier)
         methods = client_methods(client.status, reload, Diagnosis(client.status, netlink))
         up.enter_context(Control(listener, methods))
-        reporter = asyncio.create_task(report(notifier, client.status, client.status.describe))
+        reporter = begin(report(notifier, client.status, client.status.describe), "status line")
         up.callback(reporter.cancel)
         watchdog.feed(client.pump, notifier)
         await up.enter_async_context(client.dns)

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from mqvpn.daemon.accepting import Acceptor
+from mqvpn.daemon.aside import aside
 from mqvpn.daemon.tasks import Tasks
 from mqvpn.system.unixsocket import Listener, Peer, peer
 
@@ -67,6 +68,7 @@ class Limits:
 ADMINS = Limits(connections=16, calls=200.0, burst=400)
 OTHERS = Limits(connections=16, calls=20.0)
 ACCEPTS = 100.0  # connections a second
+LOOKUP = 2.0  # seconds until it is known who is in the group
 
 
 class Pace:
@@ -111,7 +113,8 @@ class Control:
         self._listener = listener
         self._methods = methods
         self._classes = {True: Class(admins), False: Class(others)}
-        self._tasks = Tasks()
+        self._looking = asyncio.Lock()
+        self._tasks = Tasks("control socket")
 
     def __enter__(self) -> Self:
         if self._listener is not None:
@@ -132,7 +135,7 @@ class Control:
         with connection, suppress(OSError, TimeoutError):
             connection.setblocking(False)
             caller = peer(connection)
-            admin = may_change(caller)
+            admin = await self._may_change(caller)
             kind = self._classes[admin]
             if kind.connections >= kind.limits.connections:
                 await _send(connection, _failure(CallFailed("TooManyConnections")), TOO_LONG, kind.limits)
@@ -142,6 +145,16 @@ class Control:
                 await self._converse(connection, kind, admin)
             finally:
                 kind.connections -= 1
+
+    async def _may_change(self, caller: Peer) -> bool:
+        """Whether it may call everything. What number the group has may be for a server somewhere to say (nss), so that
+        is asked beside the loop; who cannot be told in time is none of the group."""
+        if caller.uid in (0, os.geteuid()):
+            return True
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LOOKUP), self._looking:
+                return await aside(lambda: caller.is_member(ADMIN_GROUP), "group")
+        return False
 
     async def _converse(self, connection: socket.socket, kind: Class, admin: bool) -> None:
         buffer = b""
@@ -181,11 +194,6 @@ class Control:
             raise CallFailed("PermissionDenied", group=ADMIN_GROUP)
         result = method.call(parameters)
         return await result if isinstance(result, Awaitable) else result
-
-
-def may_change(caller: Peer) -> bool:
-    """Whether it may call everything."""
-    return caller.uid in (0, os.geteuid()) or caller.is_member(ADMIN_GROUP)
 
 
 def _request(line: bytes) -> tuple[str, Parameters, bool]:

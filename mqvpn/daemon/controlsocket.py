@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mqvpn.config.client import ClientSettings
 from mqvpn.config.server import ServerSettings
-from mqvpn.system.errors import OperationFailed
+from mqvpn.system.errors import OperationFailed, is_exhaustion
 from mqvpn.system.sockets import open_tcp_socket
 from mqvpn.system.unixsocket import Listener, open_listener
 
@@ -54,7 +54,7 @@ def _open(settings: ClientSettings | ServerSettings) -> Listener | None:
     except OperationFailed as error:
         cause = error.__cause__
         in_use = not isinstance(cause, OSError) or cause.errno == errno.EADDRINUSE
-        if settings.control_socket or in_use:
+        if settings.control_socket or in_use or is_exhaustion(error):
             raise
         log.warning("no control socket: %s", error)
         return None

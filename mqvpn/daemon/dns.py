@@ -11,7 +11,6 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -20,6 +19,7 @@ from mqvpn.config.client import ClientSettings
 from mqvpn.daemon import exit
 from mqvpn.daemon.dnshelper import LIMIT, SOCKET, may_write
 from mqvpn.daemon.later import AGAIN
+from mqvpn.daemon.tasks import begin
 from mqvpn.system import stub
 from mqvpn.system.change import change
 from mqvpn.system.dns import LinkDns, resolved_is_asked
@@ -85,8 +85,7 @@ class Dns:
     async def __aexit__(self, *_: object) -> None:
         if self._starting is not None:
             self._starting.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._starting
+            await asyncio.wait([self._starting])
         if self._keeper is not None and (self._starting is not None or self._inherited):
             leave = self._succeeded()
             await self._keeper.stop(leave=leave)
@@ -99,7 +98,7 @@ class Dns:
         if self._keeper is None:
             ready()
         elif self._starting is None:
-            self._starting = asyncio.create_task(self._start(self._keeper, ready))
+            self._starting = begin(self._start(self._keeper, ready), "setting the DNS")
         elif self._in_effect:
             self._keeper.refresh()
             ready()
@@ -203,7 +202,7 @@ class Files:
         with change("dns"):
             self._by = (await ask(self._request)).by
         if self._by == "file":
-            self._watch = asyncio.create_task(self._look())
+            self._watch = begin(self._look(), "looking at /etc/resolv.conf")
 
     def refresh(self) -> None:
         """A file does not care which interface has the name."""

@@ -10,8 +10,7 @@ from typing import Any
 OK, NOTE, WARNING, PROBLEM = "ok", "note", "warning", "problem"
 DAY = 86400
 EXPIRES_SOON = 14 * DAY
-LEAST_UDP = 1331  # bytes of UDP payload, so that inner packets of 1280 fit
-USUAL_UDP = 1400
+USUAL_UDP = 1400  # bytes of UDP payload
 LOSSY = 0.05
 SOME = 100  # packets, before a share of them means something
 
@@ -29,7 +28,7 @@ DROPS = {
     "socket_send": "the kernel refused packets on the UDP sockets: a firewall here, or an interface that went",
     "undecryptable": "packets came broken or forged",
     "bad_offload": "a network driver hands over packets with wrong offload data: switch its GRO off (ethtool -K)",
-    "no_memory": "the machine is out of memory",
+    "no_memory": "more packets waited at once than the limits allow, or the machine is out of memory",
 }
 
 

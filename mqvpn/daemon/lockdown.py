@@ -49,14 +49,14 @@ def lock_down(name: str | None = None, folder: Path = FOLDER) -> Lockdown:
     return Lockdown(tuple(one.name for one in blocks), tuple(problem for _, problem in found if problem))
 
 
-def unblock(name: str | None, folder: Path = FOLDER) -> list[str]:
+def unblock(name: str | None, folder: Path = FOLDER) -> list[str] | None:
     """Lift the block of one client, and the lockdown if that was for it, too; or all. The tables that were there.
 
-    Nothing is done in the ExecStop= of a unit that systemd is about to start again, or while the machine goes down.
-    Raises OperationFailed.
+    None: the block is left as it is, for this is the ExecStop= of a unit that systemd is about to start again, or the
+    machine goes down. Raises OperationFailed.
     """
     if unit.starts_again(unit.name()) or (unit.is_stopping() and unit.machine_stops()):
-        return []
+        return None
     if name is None:
         return block.lift_all()
     names = [name] if _read(_file(name, folder))[0] is None else [name, block.LOCKDOWN]

@@ -10,16 +10,17 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from mqvpn.config.client import ClientSettings
-from mqvpn.daemon.findings import LEAST_UDP, OK, PROBLEM, WARNING, Finding
+from mqvpn.daemon.findings import OK, PROBLEM, WARNING, Finding
 from mqvpn.daemon.interfaces import chosen
 from mqvpn.daemon.resolve import Unresolved, look_up
-from mqvpn.system.dns import resolved_is_asked
+from mqvpn.multipath.mtu import HEADERS
+from mqvpn.multipath.search import BASE
+from mqvpn.system.dns import name_servers_in, resolved_is_asked
 from mqvpn.system.link import Interface, Netlink
 from mqvpn.system.probe import Outcome, Target, explain, probe
 
 Endpoint = tuple[str, int]
 
-UDP_HEADERS = {4: 28, 6: 48}
 RESOLV_CONF = Path("/etc/resolv.conf")
 PROC_SYS = Path("/proc/sys/net/ipv4/conf")
 TIMESYNC = Path("/run/systemd/timesync")
@@ -69,12 +70,12 @@ def of_dns() -> Iterator[Finding]:
         yield Finding(OK, "DNS", "systemd-resolved answers this machine's lookups (resolvectl shows whom it asks)")
         return
     try:
-        lines = RESOLV_CONF.read_text(errors="replace").splitlines()
+        text = RESOLV_CONF.read_text(errors="replace")
     except OSError as error:
         yield Finding(WARNING, "DNS", f"{RESOLV_CONF}: {error.strerror}: names cannot be looked up")
         return
-    servers = [line.split()[1] for line in lines if line.startswith("nameserver") and len(line.split()) > 1]
-    owner = next((line.lstrip("# ") for line in lines if line.startswith("#")), "")
+    servers = name_servers_in(text)
+    owner = next((line.lstrip("# ") for line in text.splitlines() if line.startswith("#")), "")
     by = f" ({owner[:60]})" if owner else ""
     yield Finding(OK if servers else WARNING, "DNS", f"{RESOLV_CONF}{by} names {', '.join(servers) or 'no server'}")
 
@@ -117,8 +118,8 @@ def _ways(
         hosts = ", ".join(host for host, _ in fitting)
         found.append(Finding(PROBLEM, about, f"no route to {hosts} through this interface: it needs a default route"))
     version = min((ip_address(host).version for host, _ in reached), default=4)
-    if interface.mtu - UDP_HEADERS[version] < LEAST_UDP:
-        text = f"the interface's MTU is {interface.mtu}: at least {LEAST_UDP + UDP_HEADERS[version]} is needed"
+    if interface.mtu < BASE + HEADERS[version]:
+        text = f"the interface's MTU is {interface.mtu}: at least {BASE + HEADERS[version]} is needed"
         found.append(Finding(PROBLEM, about, text))
     return found, reached
 

@@ -15,7 +15,7 @@ from mqvpn.tunnel.counters import PathFigures
 
 NAME = "usage.json"
 INTERVAL = 1.0  # seconds between two counts
-MAX_INTERFACES = 64
+MAX_INTERFACES = 64  # the last ones that carried something
 KEPT = 3  # periods of each kind, those counted in last
 HEADERS = {False: 28, True: 48}  # bytes of UDP and IP, by whether it is IPv6
 PERIODS = {"day": "%Y-%m-%d", "week": "%G-W%V", "month": "%Y-%m"}
@@ -70,16 +70,18 @@ class Meter:
         if count <= 0 or not interface:
             return
         for kind in PERIODS:
-            periods = self._used.setdefault((interface, kind), {})
+            periods = self._used[interface, kind] = self._used.pop((interface, kind), {})
             name = period(kind, now)
             periods[name] = periods.pop(name, 0) + count
             if len(periods) > KEPT:
                 del periods[next(iter(periods))]
+        while len(self._used) > MAX_INTERFACES * len(PERIODS):
+            del self._used[next(iter(self._used))]
         self._file.changed()
 
     def _snapshot(self) -> Any:
         usage: dict[str, dict[str, Any]] = {}
-        for (interface, kind), periods in list(self._used.items())[-MAX_INTERFACES * len(PERIODS) :]:
+        for (interface, kind), periods in self._used.items():
             usage.setdefault(interface, {})[kind] = periods
         return usage
 

@@ -28,10 +28,10 @@ def server_methods(status: ServerStatus, reload: Reloading, diagnosis: Diagnosis
     """What a server answers. Who its users are is for admins."""
 
     def clients(parameters: Parameters) -> Parameters:
-        after = parameters.get("after", -1)
-        if not isinstance(after, int):
+        after = parameters.get("after")
+        if after is not None and type(after) is not int:
             raise CallFailed(f"{VARLINK}.InvalidParameter", parameter="after")
-        shown, following = status.page(after)
+        shown, following = status.page(-1 if after is None else after)
         return {"schema": SCHEMA, "clients": shown, "next": following}
 
     return _common(status, "server", reload, diagnosis) | {f"{INTERFACE}.Clients": Method(clients, privileged=True)}

@@ -100,6 +100,7 @@ class Pump:
         self._arm()
 
     def start(self) -> None:
+        """Move packets from now on, whenever the loop has its turn."""
         self._epoll.register(self._tun_fd, select.EPOLLIN)
         if self._selector is not None:
             self._epoll.register(self._selector.fileno(), select.EPOLLIN)
@@ -135,6 +136,7 @@ class Pump:
             opened.close()
 
     def add_socket(self, number: int, udp: socket.socket) -> None:
+        """Use a socket, which the tunnel knows by this number, until remove_socket()."""
         leave = without()
         self.sockets.add(number, udp.fileno(), udp.family, GSO not in leave, GRO not in leave)
         segment, gro = self.sockets.offloads()[number]
@@ -181,6 +183,7 @@ class Pump:
         except Exception as error:  # a bug, or the device is gone: the daemon ends with it, once
             if not self._failed:
                 self._failed = True
+                self._beat_due = self._beat_interval = FOREVER
                 self._on_failure(error)
 
     def _free_until(self, now: float) -> float:

@@ -12,10 +12,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 from weakref import WeakKeyDictionary
 
+from mqvpn.daemon.tasks import begin
 from mqvpn.daemon.timerfd import clock
 from mqvpn.system.errors import OperationFailed
 from mqvpn.tunnel.qlog import Record, Recorder, Trace, encode, header
@@ -98,10 +98,10 @@ class Qlog:
 
     def __enter__(self) -> Self:
         if self._files is not None:
-            self._task = asyncio.create_task(self._run())
+            self._task = begin(self._run(), "qlog")
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._task is not None:
             self._task.cancel()
             self.write(clock())

@@ -4,7 +4,7 @@ Start: any error is fatal and says what to do; running: one client's error ends 
 that was changed on the machine is put back in reverse order. Exit status 78: configuration.
 """
 
-import asyncio
+import errno
 import logging
 import os
 import secrets
@@ -28,6 +28,7 @@ from mqvpn.daemon.device import Device
 from mqvpn.daemon.diagnose import Diagnosis
 from mqvpn.daemon.eventlog import event as event_of
 from mqvpn.daemon.leases import Leases
+from mqvpn.daemon.linkmtu import LinkMtu
 from mqvpn.daemon.log import start_logging
 from mqvpn.daemon.methods import server_methods
 from mqvpn.daemon.passed import ListenDiffers, Passed
@@ -38,6 +39,7 @@ from mqvpn.daemon.serverstatus import ServerStatus
 from mqvpn.daemon.statefile import replace
 from mqvpn.daemon.stats import report
 from mqvpn.daemon.stop import Stop
+from mqvpn.daemon.tasks import begin
 from mqvpn.daemon.tcpcontrol import TcpControl
 from mqvpn.daemon.timerfd import clock
 from mqvpn.daemon.undojournal import InUse, journal_of
@@ -62,6 +64,10 @@ IDLE_TIMEOUT = 120.0  # seconds without a packet of a client's
 SOCKET = 0
 LOOPBACK = "lo"
 RESET_KEY_SIZE = 32
+FILE_HINTS = {
+    errno.ENOENT: "correct the path, or have mqvpn-setup server make a certificate",
+    errno.EACCES: "chgrp mqvpn and chmod 640 it, or write credential:NAME (LoadCredential= in the unit)",
+}
 
 
 class CertificateUnusable(exit.Unusable):
@@ -92,7 +98,8 @@ def load_certificate(cert_file: str, key_file: str) -> Any:
         try:
             Path(file).read_bytes()
         except OSError as error:
-            raise CertificateUnusable(f"{title}: {file}: {error.strerror}") from None
+            hint = FILE_HINTS.get(error.errno or 0, "correct the path")
+            raise CertificateUnusable(f"{title}: {file}: {error.strerror}; {hint}") from None
     try:
         # The only check that the two belong together; without a password, which would be asked for.
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert_file, key_file, password="")
@@ -102,7 +109,7 @@ def load_certificate(cert_file: str, key_file: str) -> Any:
     except (ssl.SSLError, ValueError, TypeError) as error:
         raise CertificateUnusable(f"[TLS] Cert, Key: {cert_file}, {key_file}: {_reason(error)}") from None
     if Path(key_file).stat().st_mode & stat.S_IROTH:
-        log.warning("%s can be read by every user of this machine: chmod 600 it", key_file)
+        log.warning("%s can be read by every user of this machine; run: chmod o-rwx %s", key_file, key_file)
     return configuration
 
 
@@ -171,6 +178,7 @@ async def _serve(settings: ServerSettings, configuration: Any, load: Load) -> in
         status = ServerStatus(settings, engine, pump, settings.tun_name)
         tunnel = pump.tunnel = ServerTunnel(engine, options_of(settings, netlink), pool, configuration)
         tunnel.recorder = qlog.recorder
+        up.enter_context(LinkMtu(tunnel, pump, host.follow_mtu))
         pump.add_socket(SOCKET, udp)
         pump.start()
         pools = " and ".join(map(str, _pools(settings)))
@@ -179,7 +187,7 @@ async def _serve(settings: ServerSettings, configuration: Any, load: Load) -> in
         methods = server_methods(status, reload, Diagnosis(status, netlink))
         up.enter_context(Control(listener, methods))
         up.enter_context(TcpControl(up.enter_context(control_port(settings)), status))
-        reporter = asyncio.create_task(report(notifier, status.everything, status.describe))
+        reporter = begin(report(notifier, status.everything, status.describe), "status line")
         up.callback(reporter.cancel)
         watchdog.feed(pump, notifier)
         notifier.ready()
@@ -223,10 +231,7 @@ class Host:
     def apply(self) -> None:
         """Set the TUN up, make this machine a router and translate addresses. Raises OperationFailed."""
         pools = _pools(self._settings)
-        mtu = self._settings.mtu or largest_inner_mtu(self._netlink.interfaces())
-        link = TunLink(name=self._interface, mtu=mtu, addresses=_gateways(self._pool), gso_max_size=gso_max_size(mtu))
-        self._link = link
-        self._netlink.configure(link)
+        self._configure(self._settings.mtu or largest_inner_mtu(self._netlink.interfaces()))
         Sysctls(undo=self._undo).forward([pool.version for pool in pools], self._interface)
         table = nat.table_of(self._interface)
         former = [one for one in self._undo.record.tables if one != table]
@@ -235,6 +240,19 @@ class Host:
         for one in former:  # a predecessor had another TunName
             nat.remove(one)
         self._undo.note(tables=(table,))
+
+    def _configure(self, mtu: int) -> None:
+        addresses = _gateways(self._pool)
+        self._link = TunLink(name=self._interface, mtu=mtu, addresses=addresses, gso_max_size=gso_max_size(mtu))
+        self._netlink.configure(self._link)
+
+    def follow_mtu(self) -> None:
+        """Give the TUN the MTU that fits the interfaces now, unless one is configured. Raises OperationFailed."""
+        if self._link is None or self._settings.mtu:
+            return
+        mtu = largest_inner_mtu(self._netlink.interfaces())
+        if mtu != self._link.mtu:
+            self._configure(mtu)
 
     def repair(self) -> bool:
         """Put back what somebody took away of the TUN's addresses; whether something was missing."""

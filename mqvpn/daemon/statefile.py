@@ -1,7 +1,8 @@
 """A file in the state directory: a JSON value that is replaced as a whole and may be lost without harm.
 
-What cannot be read is said and taken for nothing; what cannot be written is said once, and the daemon goes on. It is
-written by a thread, for a disk may be slow and packets must not wait; at once, and then every INTERVAL at most.
+What cannot be read is said and taken for nothing; what cannot be written is said once, and the daemon goes on and tries
+it again. It is written by a thread, for a disk may be slow and packets must not wait; at once, and then every INTERVAL
+at most.
 """
 
 import asyncio
@@ -12,6 +13,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from mqvpn.system.errors import is_exhaustion, refused
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +33,8 @@ class StateFile:
         self._task: asyncio.Task[None] | None = None
 
     def load(self) -> Any:
-        """The value in the file; None if there is no file or no JSON in it."""
+        """The value in the file; None if there is no file or no JSON in it. Raises OperationFailed without a descriptor
+        to read it: what it holds would be lost with the next write."""
         if self.path is None:
             return None
         try:
@@ -42,6 +46,8 @@ class StateFile:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, RecursionError) as error:
+            if isinstance(error, OSError) and is_exhaustion(error):
+                raise refused(f"read {self.path}", error.errno or 0) from error
             self.distrust(error)
             return None
 
@@ -75,6 +81,7 @@ class StateFile:
                 if not self._failed:
                     log.warning("%s: %s: what it should hold is lost when the daemon ends", path, error.strerror)
                 self._failed = True
+                self._dirty = not self._closing.is_set()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._closing.wait(), INTERVAL)
 

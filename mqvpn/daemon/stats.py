@@ -1,6 +1,7 @@
 """Tells how it goes: systemd's STATUS, and a JSON file for those who watch (MQVPN_STATS=/path).
 
-The file is replaced whole every half second, so a reader never sees half of one.
+The file is replaced whole every half second, so a reader never sees half of one. Its owner alone may read it, for the
+server's holds who the users are.
 """
 
 import asyncio
@@ -41,7 +42,9 @@ def write(path: str, figures: dict[str, Any], failed: bool = False) -> bool:
     """Replace the file; whether that failed, which is said if it did not fail before."""
     fresh = Path(f"{path}.new")
     try:
-        fresh.write_text(json.dumps(figures) + "\n")
+        fresh.unlink(missing_ok=True)  # a dead predecessor's, or a stranger's link
+        with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w") as file:
+            file.write(json.dumps(figures) + "\n")
         fresh.replace(path)
     except OSError as error:
         with suppress(OSError):

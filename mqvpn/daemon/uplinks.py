@@ -18,7 +18,7 @@ from mqvpn.daemon.eventlog import event
 from mqvpn.daemon.interfaces import chosen, means
 from mqvpn.daemon.passed import Passed
 from mqvpn.daemon.pump import Pump
-from mqvpn.multipath.mtu import udp_payload
+from mqvpn.multipath.mtu import HEADERS, udp_payload
 from mqvpn.multipath.search import BASE
 from mqvpn.system.errors import OperationFailed
 from mqvpn.system.link import Interface, Netlink
@@ -28,7 +28,7 @@ from mqvpn.tunnel.paths import Uplink
 
 log = logging.getLogger(__name__)
 
-SMALLEST_MTU = BASE + 48  # bytes: with the headers of IPv6
+SMALLEST_MTU = BASE + HEADERS[6]  # bytes
 UNBOUND = ""  # stands for the one socket of a client without `Path`: the kernel's routes choose
 Endpoint = tuple[str, int]
 

@@ -9,7 +9,8 @@ from mqvpn.dataplane.ecn cimport CE, ECT_0, ECT_1, ecn_answers, ecn_share, ecn_v
 from mqvpn.dataplane.events cimport event_error, event_slot, event_token, owner_t
 from mqvpn.dataplane.ranges cimport ranges_write_ack
 from mqvpn.dataplane.recovery cimport (
-    recovery_acked, recovery_detect, recovery_marked, recovery_oldest_news, recovery_sample, recovery_timed)
+    recovery_acked, recovery_detect, recovery_marked, recovery_oldest_news, recovery_sample, recovery_small_only,
+    recovery_timed)
 from mqvpn.dataplane.state cimport *
 from mqvpn.dataplane.table cimport conn_ready, path_find
 from mqvpn.dataplane.varint cimport get_varint
@@ -121,7 +122,8 @@ cdef bint read_counts(path_t* path, ack_t* ack) noexcept nogil:
 
 
 cdef void conclude(inbound_t* packet, path_t* path) noexcept nogil:
-    """Losses that the ack shows; a suspect path that was acknowledged is alive."""
+    """Losses that the ack shows; a suspect path that was acknowledged is alive, though perhaps for small packets only:
+    Python, which hears of it, asks the path."""
     cdef owner_t owner
     owner.core, owner.conn = packet.core, packet.conn
     packet.core.drops[DROP_DATAGRAM_LOST] -= path.sent.lost_datagrams
@@ -129,6 +131,7 @@ cdef void conclude(inbound_t* packet, path_t* path) noexcept nogil:
     packet.core.drops[DROP_DATAGRAM_LOST] += path.sent.lost_datagrams
     if path.suspect and path.sent.last_acked == packet.now:
         path.suspect = False
+        path.narrow = path.narrow or (path.usable and recovery_small_only(&path.sent))
         ecn_answers(&path.ecn, path.sent.next, packet.now)
         event_slot(packet.core, EVENT_PATH_ALIVE, packet.conn, path.id, packet.slot, NULL, 0)
     conn_ready(packet.core, packet.conn)

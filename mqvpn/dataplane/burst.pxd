@@ -7,11 +7,12 @@ from mqvpn.dataplane.udp cimport burst_t
 cdef enum:
     RIDER = 400                     # bytes: an IP packet up to this size takes along the ack that its path owes
 
-cdef struct output_t:               # where bursts go in this turn
+cdef struct output_t:               # where bursts go in this round
     core_t* core
     burst_t* items
     int count
     int capacity
+    uint32_t bytes                  # in them
     double now
 
 cdef bint may_send(const conn_t* conn, const path_t* path, uint32_t size) noexcept nogil

@@ -17,7 +17,7 @@ from mqvpn.dataplane.flow cimport STAMPED, UNDECIDED, flow_t, queue_head, queue_
 from mqvpn.dataplane.headers cimport store16, store32
 from mqvpn.dataplane.packet cimport packet_t
 from mqvpn.dataplane.ranges cimport ACK_BYTES
-from mqvpn.dataplane.recovery cimport BULK, CONTROL_ONLY, recovery_pto, recovery_sent, sent_kind
+from mqvpn.dataplane.recovery cimport BULK, CONTROL_ONLY, recovery_pto, recovery_sent, recovery_takes, sent_kind
 from mqvpn.dataplane.reinject cimport kept_add, kept_note, kept_reserve, kept_t, reinject_next
 from mqvpn.dataplane.resequence cimport SPREAD_BYTES, SPREAD_CONTEXT
 from mqvpn.dataplane.schedule cimport *
@@ -28,6 +28,7 @@ from mqvpn.dataplane.state cimport *
 cdef enum:
     BURST_PACKETS = 64              # UDP_MAX_SEGMENTS of older kernels
     BURST_BYTES = 65000
+    ROUND_BYTES = 60000             # sent before more is written: the kernel copies them out of the nearest cache
     NUMBER_BYTES = 4
     EVERYTHING = 1 << 30
 
@@ -64,14 +65,14 @@ cdef void close_burst(conn_t* conn, path_t* path) noexcept nogil:
 
 
 cdef uint8_t* place(output_t* out, conn_t* conn, path_t* path, uint32_t size) noexcept nogil:
-    """Room for a packet of `size` bytes in the path's burst, or in a new one; NULL: no slot is left."""
+    """Room for a packet of `size` bytes in the path's burst, or in a new one; NULL: no slot is left in this round."""
     cdef burst_t* burst = path.burst
     if burst != NULL:
         if (size <= burst.segment and burst.length + size <= BURST_BYTES
                 and burst.length < <uint32_t>burst.segment * BURST_PACKETS):
             return burst.data + burst.length
         close_burst(conn, path)
-    if out.count >= out.capacity:
+    if out.count >= out.capacity or out.bytes >= ROUND_BYTES:
         return NULL
     burst = &out.items[out.count]
     out.count += 1
@@ -104,6 +105,7 @@ cdef bint commit(output_t* out, conn_t* conn, path_t* path, uint8_t* q, uint32_t
     path.tx_bytes += size
     path.address_sent += size
     path.burst.length += size
+    out.bytes += size
     if kind == CONTROL_ONLY or kind == BULK:  # many probes are lost before a rate is known that could pace them
         pacing_sent(&path.sent.cc, size, out.now)
     if size < path.burst.segment:
@@ -227,6 +229,13 @@ cdef void send_copies(output_t* out, conn_t* conn, const path_t* path, choice_t*
             choice.room[slot] -= size
 
 
+cdef inline bint places_left(const output_t* out, int copies, uint32_t size) noexcept nogil:
+    """Whether every copy of a packet of so many bytes finds a place in this round: else all leave with the next."""
+    if copies == 0 or out.count == 0:
+        return True
+    return out.count + copies <= out.capacity and out.bytes + copies * size <= ROUND_BYTES
+
+
 cdef inline void segment_left(conn_t* conn, flow_t* flow, packet_t* packet, uint32_t length, double now) noexcept nogil:
     conn.ip_sent += 1
     conn.ip_sent_bytes += length
@@ -240,16 +249,16 @@ cdef int send_flow(output_t* out, conn_t* conn, flow_t* flow, int slot, choice_t
     """Segments of one flow on one path until its turn, its packets or the room end. -1: no slot is left."""
     cdef path_t* path = conn.paths[slot]
     cdef int64_t* room = &choice.room[slot]
-    cdef uint32_t header = header_length(path), length, size
+    cdef uint32_t header = header_length(path), length, size, rider
     cdef uint32_t prefix = prefix_length(conn, flow)
     cdef bint keeps = conn.several and conn.reinjection
-    cdef uint32_t rider
+    cdef int copies = copies_of(conn, choice)
     cdef uint64_t kept = 0
     cdef packet_t* packet
     cdef uint8_t frame[ACK_BYTES]
     cdef uint8_t* q
     while room[0] > 0 and conn.queue.first == flow:
-        if not pacing_allows(&path.sent.cc, out.now):
+        if not pacing_allows(&path.sent.cc, out.now) or not recovery_takes(&path.sent):
             room[0] = 0
             return 0
         packet = queue_head(&conn.queue, flow, target, out.now, out.core.drops)
@@ -264,7 +273,7 @@ cdef int send_flow(output_t* out, conn_t* conn, flow_t* flow, int slot, choice_t
         if <int64_t>size > room[0]:
             room[0] = 0
             return 0
-        q = place(out, conn, path, size)
+        q = place(out, conn, path, size) if places_left(out, copies, size) else NULL
         if q == NULL:
             return -1
         memcpy(q + header, frame, rider)
@@ -273,7 +282,7 @@ cdef int send_flow(output_t* out, conn_t* conn, flow_t* flow, int slot, choice_t
         segment_write(packet, q + prefix)
         if keeps:
             kept = kept_add(out.core, conn, q, prefix + length, packet.next == NULL and segment_done(packet), out.now)
-        if conn.scheduler == REDUNDANT and conn.several:
+        if copies:
             send_copies(out, conn, path, choice, q, prefix + length, kept)
         if not commit(out, conn, path, q - header - rider, rider + prefix + length, BULK, 0):
             room[0] = 0

@@ -22,7 +22,7 @@ PATH_NEW: int  # connection, path, socket, remote, local: first packet on a path
 # the path's packets did not use before
 PATH_ADDRESS: int
 PATH_SUSPECT: int  # connection, path
-PATH_ALIVE: int  # connection, path
+PATH_ALIVE: int  # connection, path: it answers again; narrow, if the last large packet did not arrive
 KEY_PHASE: int  # connection, generation now in use; install generation + 1 for both directions
 ERROR: int  # connection, transport error code, frame type, reason
 DATAGRAM: int  # connection, payload: unbound stream or unknown context; rate-limited by connection
@@ -76,7 +76,7 @@ class OrderStats(NamedTuple):
     waiting: int  # now
     late: int  # came when nobody waited for them any more, and passed
     duplicates: int
-    no_room: int  # dropped: too many waited already
+    no_room: int  # passed out of order: too much waited already
     discarded: int  # dropped with their flow
     filled: int  # gaps that ended as the missing packet came,
     lost: int  # as it came on no path,
@@ -133,7 +133,7 @@ class Connection:
         mtu: int | None = None,
     ) -> None:
         """validated lifts the anti-amplification limit; usable lets IP packets be scheduled on it; narrow = False
-        lets large ones again, which LARGE_LOST ended as far as there are other paths;
+        lets large ones again, which LARGE_LOST or PATH_ALIVE ended as far as there are other paths;
         backup: only when no other path works; weight scales its share of flows (1.0 at first);
         mtu: UDP payload bytes proven."""
     def set_dcid(self, path_id: int, dcid: bytes) -> None: ...

@@ -11,10 +11,11 @@ from libc.string cimport memcpy, memset
 from mqvpn.dataplane.burst cimport output_t
 from mqvpn.dataplane.deadlines cimport deadline_first, deadline_set, deadlines_clear
 from mqvpn.dataplane.events cimport event_data
+from mqvpn.dataplane.held cimport released_free
 from mqvpn.dataplane.inner cimport packet_accept, packet_queue
 from mqvpn.dataplane.packet cimport PacketBatch, PacketRefs
 from mqvpn.dataplane.receive cimport receive_slot
-from mqvpn.dataplane.resequence cimport SPREAD_BYTES as FLOW_AND_NUMBER, released_free
+from mqvpn.dataplane.resequence cimport SPREAD_BYTES as FLOW_AND_NUMBER
 from mqvpn.dataplane.session cimport Connection as Compiled
 from mqvpn.dataplane.stamps cimport STAMP_BYTES as STAMP_LENGTH
 from mqvpn.dataplane.state cimport *
@@ -169,7 +170,7 @@ cdef class Engine:
         cdef conn_t* conn
         cdef bint done = True
         bursts.count = 0
-        out.core, out.items, out.count = &self.core, bursts.items, 0
+        out.core, out.items, out.count, out.bytes = &self.core, bursts.items, 0, 0
         out.capacity, out.now = bursts.capacity, now
         while done:
             conn = conn_take(&self.core)

@@ -3,6 +3,7 @@ from libc.stdint cimport int32_t, int8_t, uint8_t, uint16_t, uint32_t, uint64_t
 from mqvpn.dataplane.packet cimport packet_t
 
 cdef enum:
+    SLOTS = 16                      # PATHS of state.pxd, which needs this file
     QUANTUM_LEAST = 16384           # bytes a flow may send before it is the next one's turn
     QUANTUM_MOST = 65536            # a super packet, on fast paths: sent whole, it stays one at the receiver
 
@@ -18,13 +19,16 @@ cdef struct flow_t:
     packet_t* head
     packet_t* tail
     uint64_t key                    # hash of addresses, protocol and ports
-    uint64_t bytes                  # waiting
+    uint32_t packets                # waiting, and how many of them occupy a large buffer
+    uint32_t large
+    uint64_t bytes
     double last_sent                # 0: never
     double placed                   # when the scheduler last chose its path
     double window                   # start of the current rate window, and bytes sent in it
     double rate                     # bytes per second, of the windows before
     uint32_t volume
-    int32_t deficit
+    int32_t deficit                 # bytes left of its quantum
+    uint64_t turn                   # the round in which it may use that, plus one; 0: none yet
     int8_t slot                     # path slot it is pinned to; -1: none
     uint8_t spread                  # it uses several paths at once, under this number and counting
     uint16_t number
@@ -42,10 +46,13 @@ cdef struct queue_t:
     uint32_t bucket_count
     uint32_t flow_count
     flow_t* first                   # whose turn it is
+    flow_t* front                   # what queue_sent() or join() left as the first
+    flow_t* newest                  # last of those at the front that were empty before; NULL: none is there
+    uint64_t rounds[SLOTS + 1]      # by path slot (first: none): a fast path's rounds say nothing of a slow one's
     uint32_t active                 # flows in the round
     uint64_t bytes                  # IP bytes waiting
-    uint64_t memory                 # what their buffers occupy
     uint32_t packets
+    uint32_t large                  # of them, in large buffers
     uint32_t quantum                # see queue_pace()
     double swept                    # when idle flows were last forgotten
 

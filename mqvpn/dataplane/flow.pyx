@@ -3,27 +3,38 @@
 
 RFC 8290 (FQ-CoDel) and RFC 8289 (CoDel). A TUN device gives no back-pressure, so this is where inner congestion is
 told to the inner senders: a packet that waited too long is CE-marked (ECN) or dropped from the head. Of a super
-packet only one segment is dropped, as a router would. Memory is bounded by client; every drop has its reason.
+packet only one segment is dropped, as a router would. Every drop has its reason.
+
+All clients' packets come from two pools. A queue may hold no more of a pool than the pool has left: as much as each
+frozen client has is always left for the others.
 """
 from libc.math cimport sqrt
+from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 from mqvpn.dataplane.headers cimport headers_read, headers_t, load16, store16
-from mqvpn.dataplane.packet cimport packet_free
+from mqvpn.dataplane.packet cimport packet_free, packets_left
 from mqvpn.dataplane.segment cimport segment_done, segment_write
 
 cdef enum:
     BUCKETS_FIRST = 16
     BUCKETS_MOST = 2048
     FLOWS_MOST = 4096
-    QUEUE_PACKETS = 8192
+    QUEUE_SMALL = 8192              # packets: 18 MB of small buffers, 32 MB of large ones
+    QUEUE_LARGE = 495
     QUEUE_BYTES = 8 * 1024 * 1024
-    QUEUE_MEMORY = 32 * 1024 * 1024
-    SMALL_MEMORY = 2304             # what a small packet occupies, and a large one
-    LARGE_MEMORY = 67712
+    LITTLE = 3000                   # bytes waiting of a flow that holds up no newer one
+    BATCH_DROPPED = 64              # packets, and bytes, dropped at once of a flow that has too many
+    BATCH_BYTES = 65536
     DROP_QUEUE_FULL = 7             # wire.drop.Drop
     DROP_QUEUE_DELAY = 8
     DROP_NO_MEMORY = 20
+
+cdef enum shortage:
+    NOTHING = 0
+    SMALL = 1                       # buffers
+    LARGE = 2
+    BYTES = 3
 
 cdef double INTERVAL = 0.1          # RFC 8289, section 4.2
 cdef double IDLE = 60.0             # a flow that sent nothing this long is forgotten
@@ -52,10 +63,6 @@ cdef uint64_t flow_key(const uint8_t* p, uint32_t length) noexcept nogil:
     if not headers.fragment and headers.protocol in (6, 17) and headers.length > headers.ip_length:
         h = mix(h, <uint64_t>load16(p + headers.ip_length) << 16 | load16(p + headers.ip_length + 2))
     return h
-
-
-cdef inline uint64_t memory_of(const packet_t* packet) noexcept nogil:
-    return SMALL_MEMORY if packet.small else LARGE_MEMORY
 
 
 # The table of flows.
@@ -135,31 +142,53 @@ cdef flow_t* obtain(queue_t* queue, uint64_t key, double now) noexcept nogil:
     return flow
 
 
-# The round of flows that have packets.
+# The round of flows that have packets. Those that come newly are at its front; the others follow by turns.
 
 cdef inline void join(queue_t* queue, flow_t* flow) noexcept nogil:
-    """A flow that was empty goes first, with one quantum: sparse flows do not wait (RFC 8290, section 4.1)."""
-    flow.deficit = <int32_t>queue.quantum
+    """A flow that was empty goes before those that were not, so that sparse flows do not wait (RFC 8290, section 4.1),
+    but with one quantum in a round, however often it is empty: used up, it goes last. Those that came before it keep
+    their place while they have little to send."""
+    cdef uint64_t* round = &queue.rounds[flow.slot + 1]
     queue.active += 1
+    if flow.turn <= round[0]:
+        flow.deficit = <int32_t>queue.quantum
+        flow.turn = round[0] + 1
     if queue.first == NULL:
         flow.before = flow.after = flow
+        queue.first = queue.front = queue.newest = flow
+        return
+    if flow.turn > round[0] + 1:
+        place(flow, queue.first.before)
+        return
+    # None of these is left, or their path has no room, or the last of them is not sparse.
+    if queue.newest == NULL or queue.first != queue.front or queue.newest.bytes > LITTLE:
+        place(flow, queue.first.before)
+        queue.first = queue.front = flow
     else:
-        flow.after = queue.first
-        flow.before = queue.first.before
-        flow.before.after = flow
-        flow.after.before = flow
-    queue.first = flow
+        place(flow, queue.newest)
+    queue.newest = flow
+
+
+cdef inline void place(flow_t* flow, flow_t* before) noexcept nogil:
+    flow.before = before
+    flow.after = before.after
+    flow.before.after = flow
+    flow.after.before = flow
 
 
 cdef inline void leave(queue_t* queue, flow_t* flow) noexcept nogil:
     queue.active -= 1
     flow.dropping = False
     flow.first_above = 0.0
+    if queue.newest == flow:
+        queue.newest = NULL if queue.front == flow else flow.before
     if flow.after == flow:
         queue.first = NULL
         return
     flow.before.after = flow.after
     flow.after.before = flow.before
+    if queue.front == flow:
+        queue.front = flow.after
     if queue.first == flow:
         queue.first = flow.after
 
@@ -169,8 +198,10 @@ cdef void queue_pop(queue_t* queue, flow_t* flow) noexcept nogil:
     cdef packet_t* packet = flow.head
     flow.head = packet.next
     queue.packets -= 1
-    queue.memory -= memory_of(packet)
+    queue.large -= not packet.small
     queue.bytes -= packet.length
+    flow.packets -= 1
+    flow.large -= not packet.small
     flow.bytes -= packet.length
     packet_free(packet)
     if flow.head == NULL:
@@ -181,13 +212,15 @@ cdef void queue_pop(queue_t* queue, flow_t* flow) noexcept nogil:
 cdef int queue_add(queue_t* queue, packet_t* packet, uint64_t* drops) noexcept nogil:
     """Take a packet; makes room by dropping from the longest flow. Returns 0, -1 if this one was not taken."""
     cdef flow_t* flow = obtain(queue, flow_key(packet.data, packet.length), packet.arrived)
+    cdef shortage what
     if flow == NULL:
         drops[DROP_NO_MEMORY] += 1
         packet_free(packet)
         return -1
-    while queue.packets and (queue.packets >= QUEUE_PACKETS or queue.bytes + packet.length > QUEUE_BYTES
-                             or queue.memory + memory_of(packet) > QUEUE_MEMORY):
-        drop_longest(queue, drops)
+    what = lacks(queue, packet)
+    while what != NOTHING:
+        drop_longest(queue, what, drops)
+        what = lacks(queue, packet)
     packet.next = NULL
     if flow.head == NULL:
         flow.head = packet
@@ -195,22 +228,48 @@ cdef int queue_add(queue_t* queue, packet_t* packet, uint64_t* drops) noexcept n
     else:
         flow.tail.next = packet
     flow.tail = packet
+    flow.packets += 1
+    flow.large += not packet.small
     flow.bytes += packet.length
-    queue.bytes += packet.length
-    queue.memory += memory_of(packet)
     queue.packets += 1
+    queue.large += not packet.small
+    queue.bytes += packet.length
     return 0
 
 
-cdef void drop_longest(queue_t* queue, uint64_t* drops) noexcept nogil:
+cdef inline shortage lacks(const queue_t* queue, const packet_t* packet) noexcept nogil:
+    """What the queue must give up some of before it takes this packet."""
+    cdef int held = queue.packets - queue.large if packet.small else queue.large
+    if held >= (QUEUE_SMALL if packet.small else QUEUE_LARGE) or held > packets_left(packet.small):
+        return SMALL if packet.small else LARGE
+    return BYTES if queue.packets and queue.bytes + packet.length > QUEUE_BYTES else NOTHING
+
+
+cdef inline uint64_t holds(const flow_t* flow, shortage what) noexcept nogil:
+    if what == BYTES:
+        return flow.bytes
+    return flow.large if what == LARGE else flow.packets - flow.large
+
+
+cdef void drop_longest(queue_t* queue, shortage what, uint64_t* drops) noexcept nogil:
+    """Drop from the head of the flow that has most of what is short; some packets at once, up to half of them, because
+    the search is dear (RFC 8290, section 4.1)."""
     cdef flow_t* longest = queue.first
     cdef flow_t* flow = queue.first.after
+    cdef uint32_t count
+    cdef int64_t enough = BATCH_BYTES
     while flow != queue.first:
-        if flow.bytes > longest.bytes:
+        if holds(flow, what) > holds(longest, what):
             longest = flow
         flow = flow.after
-    drops[DROP_QUEUE_FULL] += 1
-    queue_pop(queue, longest)
+    count = (longest.packets + 1) // 2
+    if count > BATCH_DROPPED:
+        count = BATCH_DROPPED
+    while count and enough > 0:
+        count -= 1
+        enough -= longest.head.length
+        drops[DROP_QUEUE_FULL] += 1
+        queue_pop(queue, longest)
 
 
 # CoDel.
@@ -285,6 +344,7 @@ cdef packet_t* queue_head(queue_t* queue, flow_t* flow, double target, double no
 cdef void queue_sent(queue_t* queue, flow_t* flow, uint32_t size, double now) noexcept nogil:
     """size bytes of the flow's head went out: its deficit, its rate, and the turn passes when the deficit is used. What
     is left of a super packet by then goes with it if it is no more than a turn: cut in two, it costs twice."""
+    cdef uint64_t* round = &queue.rounds[flow.slot + 1]
     cdef double elapsed = now - flow.window
     cdef uint32_t rest = flow.head.length - flow.head.header_length - flow.head.cursor if flow.head.gso_size else 0
     flow.last_sent = now
@@ -293,11 +353,17 @@ cdef void queue_sent(queue_t* queue, flow_t* flow, uint32_t size, double now) no
         flow.rate = (flow.rate + flow.volume / elapsed) / 2 if elapsed < 2 * RATE_STEP else flow.volume / elapsed
         flow.volume = 0
         flow.window = now
+    if flow.turn != round[0] + 1:
+        round[0] += flow.turn > round[0] + 1    # the first of the next round
+        flow.turn = round[0] + 1
     flow.deficit -= <int32_t>size
     if flow.deficit <= 0 and (rest == 0 or rest > queue.quantum):
         flow.deficit += <int32_t>queue.quantum
+        flow.turn += 1
+        if queue.newest == flow or queue.front != flow:
+            queue.newest = NULL
         if queue.first == flow:
-            queue.first = flow.after
+            queue.first = queue.front = flow.after
 
 
 cdef void queue_pace(queue_t* queue, double rate) noexcept nogil:

@@ -21,6 +21,7 @@ cdef struct packet_t:           # an IP packet, or a super packet of up to 64 KB
 
 cdef packet_t* packet_new(uint32_t size) noexcept nogil
 cdef void packet_free(packet_t* packet) noexcept nogil
+cdef int packets_left(bint small) noexcept nogil
 cdef bint packet_describe(packet_t* packet, uint16_t gso_size) noexcept nogil   # False: not IP
 
 cdef class PacketBatch:

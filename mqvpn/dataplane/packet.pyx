@@ -37,6 +37,11 @@ cdef packet_t* packet_new(uint32_t size) noexcept nogil:
     return NULL
 
 
+cdef int packets_left(bint small) noexcept nogil:
+    """How many more packets of this size may be alive."""
+    return SMALL_LIMIT - small_alive if small else LARGE_LIMIT - large_alive
+
+
 cdef packet_t* new_small() noexcept nogil:
     global small_spare, small_spares, small_alive
     cdef packet_t* packet = small_spare

@@ -17,6 +17,7 @@ from mqvpn.dataplane.reorder cimport reorder_acked, reorder_lost, reorder_reduce
 cdef enum:
     SKIP_FIRST = 64                 # a number in so many is skipped at first, later in
     SKIP_LAST = 8192
+    SPARE = 16                      # one packet number in so many of those that can be on their way is for probes
     LOOK = 64                       # packets behind a lost one that tell whether its size still passes
 
 cdef double GRANULARITY = 0.001     # RFC 9002, section 6.1.2
@@ -77,6 +78,7 @@ cdef inline uint64_t random(recovery_t* r) noexcept nogil:
 cdef void skip(recovery_t* r) noexcept nogil:
     """Leave the next packet number out, and choose when to do so again: ever more seldom."""
     r.ring[r.next & (r.capacity - 1)].state = SENT_NONE
+    r.ring[r.next & (r.capacity - 1)].size = 0
     r.ring[r.next & (r.capacity - 1)].kept = 0
     r.skipped[1] = r.skipped[0]
     r.skipped[0] = r.next
@@ -102,6 +104,12 @@ cdef bint grow(recovery_t* r) noexcept nogil:
     r.ring = ring
     r.capacity = capacity
     return True
+
+
+cdef bint recovery_takes(recovery_t* r) noexcept nogil:
+    """Whether one more IP packet can be on its way. Some numbers are left for probes, without which a silent path would
+    never give any back."""
+    return r.next - r.base + 1 < r.capacity - r.capacity // SPARE or grow(r)
 
 
 cdef bint recovery_sent(recovery_t* r, uint16_t size, sent_kind kind, uint32_t token, double now) noexcept nogil:
@@ -199,6 +207,18 @@ cdef void note_large_lost(recovery_t* r, const sent_t* s, uint64_t number) noexc
     if r.large_lost == 0 or s.size < r.large_size:
         r.large_size = s.size
     r.large_lost += 1
+
+
+cdef bint recovery_small_only(const recovery_t* r) noexcept nogil:
+    """Whether the last large packet did not arrive, and a smaller one behind it did."""
+    cdef uint64_t n = r.largest_acked, end = r.next - r.capacity if r.next > r.capacity else 0
+    cdef const sent_t* s
+    while r.acked_any and n > end:
+        n -= 1
+        s = &r.ring[n & (r.capacity - 1)]
+        if s.size > LARGE and not s.probe:
+            return s.state != SENT_ACKED and r.ring[r.largest_acked & (r.capacity - 1)].size <= LARGE
+    return False
 
 
 cdef double recovery_timed(const recovery_t* r, uint64_t low, uint64_t high) noexcept nogil:

@@ -1,6 +1,5 @@
 # Flows that use several paths at once, put back in order.
 from libc.stdint cimport uint16_t, uint32_t, uint64_t, uint8_t
-from mqvpn.dataplane.packet cimport packet_t
 from mqvpn.dataplane.state cimport PATHS, conn_t, core_t, lane_t, sink_t
 
 cdef enum:
@@ -17,5 +16,4 @@ cdef void spread_received(core_t* core, conn_t* conn, int slot, const uint8_t* d
 cdef void spread_timeout(core_t* core, conn_t* conn, sink_t* sink, double now) noexcept nogil
 cdef double spread_deadline(const conn_t* conn) noexcept nogil
 cdef void spread_clear(conn_t* conn) noexcept nogil
-cdef void released_free(core_t* core) noexcept nogil
 cdef object order_figures(const conn_t* conn)

@@ -9,23 +9,22 @@ packets may be sent twice (reinject.pyx, the scheduler `redundant`).
 A spread flow's number leads to the lane of its low bits; its sender lets no two flows use a lane at a time. A lane
 holds what came too early. A gap is given up when every path in use has delivered a later number (each path keeps its
 order, so the missing packet is lost), or when our patience ends. Packets that come after their gap was given up still
-pass. Memory is bounded by LANES, WINDOW and HELD_MOST: one peer cannot take the whole pool of packets from all others.
-The flows of stamps.pyx use the same lanes.
+pass. Memory is bounded by LANES, WINDOW and HELD_BYTES (held.pyx); what finds no room passes out of order. The flows of
+stamps.pyx use the same lanes.
 """
 from collections import namedtuple
 
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int16_t, int32_t, int64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 from mqvpn.dataplane.headers cimport load16, load32
+from mqvpn.dataplane.held cimport held_free, held_new, memory_of
 from mqvpn.dataplane.inner cimport packet_allowed, packet_deliver
-from mqvpn.dataplane.packet cimport packet_free, packet_new
-from mqvpn.dataplane.state cimport DROP_DUPLICATE, DROP_NO_MEMORY, DROP_TOO_SHORT, LANES, WAITS, lane_t, order_t
+from mqvpn.dataplane.packet cimport packet_t
+from mqvpn.dataplane.state cimport DROP_DUPLICATE, DROP_TOO_SHORT, LANES, WAITS, lane_t, order_t
 
 cdef enum:
-    HELD_BYTES = 2048               # a packet that is held lies in a small buffer
     PASSED = 65536                  # numbers of flows that are not spread, within which one is known to be a duplicate
-    HELD_MOST = 4096                # packets of one connection that are held; the pool has 32,768 for all
 
 OrderStats = namedtuple("OrderStats", (
     "numbered waited waiting late duplicates no_room discarded filled lost expired overrun demoted longest waits"))
@@ -36,6 +35,7 @@ cdef double LAG_MARGIN = 1.25
 cdef double LAG_KEPT = 10.0         # what was learnt of late packets is believed so long
 cdef double IN_USE = 0.250          # a path that delivered no numbered packet for so long no longer counts
 cdef double IDLE = 10.0             # a lane that was not used for so long may be taken over
+cdef double YOUNG = 5.0             # so long a lane's new flow is known as such: at most LANES begin in a second
 
 
 cdef bint lanes_make(conn_t* conn) noexcept nogil:
@@ -66,18 +66,34 @@ cdef bint lane_begin(conn_t* conn, lane_t* lane, uint64_t flow, uint64_t expecte
     return True
 
 
-cdef lane_t* lane_of(conn_t* conn, uint16_t flow, uint32_t sequence) noexcept nogil:
-    """The lane of a spread flow, made or taken over if need be; NULL: no memory."""
+cdef lane_t* lane_of(conn_t* conn, uint16_t flow, uint32_t sequence, double now) noexcept nogil:
+    """The lane of a spread flow, made or taken over if need be; NULL: no memory, or another flow has it by now."""
     cdef lane_t* lane
+    cdef uint16_t former
     if not lanes_make(conn):
+        conn.order.no_room += 1
         return NULL
     lane = &conn.lanes[flow % LANES]
     if lane.ring != NULL and lane.flow == flow:
         return lane
+    if is_former(lane, flow, now):
+        conn.order.late += 1
+        return NULL
+    former = <uint16_t>lane.flow
     # Flows begin at 0; one that we meet late begins where we meet it.
     if not lane_begin(conn, lane, flow, (<uint64_t>1 << 32) + (sequence if sequence >= WINDOW else 0)):
+        conn.order.no_room += 1
         return NULL
+    lane.former, lane.begun_at = former, now
     return lane
+
+
+cdef bint is_former(const lane_t* lane, uint16_t flow, double now) noexcept nogil:
+    """Whether that flow had the lane before the one that has it. Of numbers that began within YOUNG the order is known;
+    the former one may have begun long before."""
+    if lane.ring == NULL or now - lane.begun_at > YOUNG:
+        return False
+    return flow == lane.former or <int16_t>(flow - <uint16_t>lane.flow) < 0
 
 
 cdef void lane_clear(conn_t* conn, lane_t* lane) noexcept nogil:
@@ -85,7 +101,8 @@ cdef void lane_clear(conn_t* conn, lane_t* lane) noexcept nogil:
     if lane.held:
         for i in range(WINDOW):
             if lane.ring[i] != NULL:
-                packet_free(lane.ring[i])
+                conn.held_bytes -= memory_of(lane.ring[i].length)
+                held_free(lane.ring[i])
     conn.held -= lane.held
     conn.order.discarded += lane.held
     free(lane.ring)
@@ -121,6 +138,7 @@ cdef void step(core_t* core, conn_t* conn, lane_t* lane, sink_t* sink) noexcept 
     lane.ring[(lane.expected - 1) & (WINDOW - 1)] = NULL
     lane.held -= 1
     conn.held -= 1
+    conn.held_bytes -= memory_of(packet.length)
     packet_deliver(core, conn, packet.data, packet.length, sink)
     packet.next = core.released                 # the sink points into it until it was written
     core.released = packet
@@ -153,6 +171,10 @@ cdef void advance(core_t* core, conn_t* conn, lane_t* lane, sink_t* sink, double
     """Deliver all that is in order, and give up gaps that nothing can fill or that took too long. What the sink has no
     room for stays until the next batch or timeout."""
     while lane.held and sink.count[0] < sink.capacity:
+        if lane.ring[lane.expected & (WINDOW - 1)] == NULL and was_seen(lane, lane.expected):   # it found no room
+            lane.expected += 1
+            lane.waiting = 0.0
+            continue
         if lane.ring[lane.expected & (WINDOW - 1)] == NULL and not is_lost(conn, lane, now) and (
                 lane.waiting == 0.0 or now < lane.waiting):
             break
@@ -203,19 +225,18 @@ cdef double patience(const conn_t* conn, const lane_t* lane, double now) noexcep
     return high if high < lane.most else lane.most
 
 
-cdef bint hold(core_t* core, conn_t* conn, lane_t* lane, uint64_t number, const uint8_t* data,
-               uint32_t length) noexcept nogil:
-    cdef packet_t* packet = packet_new(length) if length <= HELD_BYTES and conn.held < HELD_MOST else NULL
+cdef bint hold(conn_t* conn, lane_t* lane, uint64_t number, const uint8_t* data, uint32_t length) noexcept nogil:
+    """Keep a packet until its turn comes. False: there is no room."""
+    cdef packet_t* packet = held_new(conn, length)
     if packet == NULL:
-        core.drops[DROP_NO_MEMORY] += 1
         conn.order.no_room += 1
         return False
     conn.order.waited += 1
     memcpy(packet.data, data, length)
-    packet.length = length
     lane.ring[number & (WINDOW - 1)] = packet
     lane.held += 1
     conn.held += 1
+    conn.held_bytes += memory_of(length)
     return True
 
 
@@ -277,10 +298,9 @@ cdef void spread_received(core_t* core, conn_t* conn, int slot, const uint8_t* d
             core.drops[DROP_DUPLICATE] += 1
             conn.order.duplicates += 1
         return
-    lane = lane_of(conn, load16(data), sequence)
+    lane = lane_of(conn, load16(data), sequence, now)
     if lane == NULL:
-        core.drops[DROP_NO_MEMORY] += 1
-        conn.order.no_room += 1
+        packet_deliver(core, conn, data + SPREAD_BYTES, length - SPREAD_BYTES, sink)
         return
     number = lane.expected + <int64_t>(<int32_t>(sequence - <uint32_t>lane.expected))
     lane_take(core, conn, lane, slot, number, data + SPREAD_BYTES, length - SPREAD_BYTES, sink, now)
@@ -307,8 +327,8 @@ cdef void lane_take(core_t* core, conn_t* conn, lane_t* lane, int slot, uint64_t
         else:
             conn.order.late += 1
         packet_deliver(core, conn, data, length, sink)
-    elif not hold(core, conn, lane, number, data, length):
-        return
+    elif not hold(conn, lane, number, data, length):
+        packet_deliver(core, conn, data, length, sink)
     advance(core, conn, lane, sink, now)
 
 
@@ -358,12 +378,3 @@ cdef object order_figures(const conn_t* conn):
     return OrderStats(
         o.numbered, o.waited, conn.held, o.late, o.duplicates, o.no_room, o.discarded, o.filled, o.lost, o.expired,
         o.overrun, o.demoted, o.longest, tuple([o.waits[i] for i in range(WAITS)]))
-
-
-cdef void released_free(core_t* core) noexcept nogil:
-    """Packets whose delivery is over go back to the pool."""
-    cdef packet_t* packet
-    while core.released != NULL:
-        packet = core.released
-        core.released = packet.next
-        packet_free(packet)

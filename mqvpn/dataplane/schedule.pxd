@@ -11,7 +11,7 @@ cdef struct choice_t:               # the paths that may be used in this turn
 
 cdef void choices_make(conn_t* conn, choice_t* choice, double now) noexcept nogil
 cdef int choose(conn_t* conn, flow_t* flow, choice_t* choice, double now) noexcept nogil
+cdef int copies_of(const conn_t* conn, const choice_t* choice) noexcept nogil
 cdef bint takes_copies(const conn_t* conn, const choice_t* choice, int slot) noexcept nogil
 cdef int earliest(conn_t* conn, const choice_t* choice) noexcept nogil
 cdef path_t* control_path(conn_t* conn, double now) noexcept nogil
-cdef int64_t path_room(path_t* path, double now) noexcept nogil

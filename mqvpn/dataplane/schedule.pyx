@@ -28,9 +28,14 @@ cdef double PAUSE = 1.0             # that ends a spread flow: nothing of it is 
 cdef double FOREVER = 1e30
 
 
-cdef int64_t path_room(path_t* path, double now) noexcept nogil:
-    """Bytes that congestion control and pacing let the path take now."""
-    return pacing_room(&path.sent.cc, path.sent.in_flight, now)
+cdef int64_t path_room(const conn_t* conn, path_t* path, double now) noexcept nogil:
+    """Bytes that congestion control and pacing let the path take now, and of an address that is not validated the
+    anti-amplification limit (RFC 9000, sections 8.1 and 9.3)."""
+    cdef int64_t room = pacing_room(&path.sent.cc, path.sent.in_flight, now), allowed
+    if path.validated or conn.is_client:
+        return room
+    allowed = <int64_t>(3 * path.address_received) - <int64_t>path.address_sent
+    return allowed if allowed < room else room
 
 
 cdef inline int rank(const path_t* path) noexcept nogil:
@@ -53,7 +58,7 @@ cdef void choices_make(conn_t* conn, choice_t* choice, double now) noexcept nogi
     for i in range(PATHS):
         r = rank(conn.paths[i])
         usable += r >= 0
-        choice.room[i] = path_room(conn.paths[i], now) if r >= 0 else 0
+        choice.room[i] = path_room(conn, conn.paths[i], now) if r >= 0 else 0
         if best < 3 and r == best:
             choice.slots[choice.count] = i
             choice.count += 1
@@ -223,6 +228,16 @@ cdef bint takes_copies(const conn_t* conn, const choice_t* choice, int slot) noe
     """Whether the path is one of those that carry every packet, by `redundant`."""
     cdef const path_t* path = conn.paths[slot]
     return among(choice, slot) or (rank(path) == 2 and path.suspect and not path.narrow and not path.backup)
+
+
+cdef int copies_of(const conn_t* conn, const choice_t* choice) noexcept nogil:
+    """How many paths carry every packet, by `redundant`; 0: another scheduler is at work."""
+    cdef int slot, count = 0
+    if conn.scheduler != REDUNDANT or not conn.several:
+        return 0
+    for slot in range(PATHS):
+        count += takes_copies(conn, choice, slot)
+    return count
 
 
 cdef int spread(conn_t* conn, flow_t* flow, const choice_t* choice, double now) noexcept nogil:

@@ -139,6 +139,8 @@ cdef struct lane_t:                 # one flow that comes over several paths (re
     uint64_t lost_from              # the last gap that was given up because of time, and when it was noticed
     double lost_at
     double used_at
+    double begun_at                 # when the flow got the lane,
+    uint16_t former                 # and the spread flow that had it before
     uint64_t path_number[PATHS]     # newest number by path
     double moved_at                 # stamps.pyx: when `expected` last grew
     uint32_t packets, large         # stamps.pyx: those that came, and the large ones among them
@@ -148,7 +150,7 @@ cdef struct order_t:                # what putting flows in order came to (reseq
     uint64_t waited                 # of those, for earlier ones
     uint64_t late                   # came when nobody waited for them any more, and passed
     uint64_t duplicates
-    uint64_t no_room                # dropped: too many wait already
+    uint64_t no_room                # passed out of order: too much waits already
     uint64_t discarded              # dropped with their flow
     uint64_t filled                 # gaps that ended as the missing packet came,
     uint64_t lost                   # as it came on no path,
@@ -228,6 +230,7 @@ cdef struct conn_t:
     bint again                      # some path has packets to be sent again
     lane_t* lanes                   # NULL until one is needed
     uint32_t held                   # packets in all lanes together
+    uint32_t held_bytes
     order_t order
     double lag                      # how late packets came lately, seconds, and when we knew that
     double lag_at

@@ -5,7 +5,7 @@ A path is *silent* once its oldest ack-eliciting packet in flight is older than 
 6.2.1, without backoff) and no ack has brought news since. It is probed, at first after each PTO and never less often
 than PROBE_MOST, and its control frames go out again at once. It is *suspect* too, so that new packets leave it, unless
 the silence is not the path's own: we overslept our deadline, and acks may wait unread; or all paths are as silent, and
-it is the peer that does not answer. Then it has one more PTO, once, before it is suspect. An ack clears everything.
+it is the peer that does not answer. Then it has one more PTO, once, before it is suspect. An ack ends that.
 """
 from libc.stdint cimport uint32_t
 from mqvpn.dataplane.deadlines cimport deadline_of

@@ -9,7 +9,7 @@ class Tun:
     def failed(self) -> int:
         """errno (EBADFD) once the device is gone, else 0."""
     def read(self, batch: PacketBatch, now: float, limit: int = 32) -> int:
-        """Append what the device holds, after at most `limit` reads; the number of packets appended."""
+        """Append what the device holds, at most `limit` packets, or fewer once they are 48 KB; the number of them."""
     def write(self, refs: PacketRefs) -> int:
         """Write all packets, and empty the list; the number of packets the kernel took."""
     def write_packet(self, packet: bytes) -> bool:

@@ -30,6 +30,7 @@ from mqvpn.wire.drop import Drop
 
 cdef enum:
     READ_BYTES = 66000          # more than any packet; needs a large buffer
+    ENOUGH = 48 * 1024          # bytes read before they are looked at: more would leave the nearest cache
 
 
 cdef class Tun:
@@ -59,14 +60,15 @@ cdef class Tun:
     # Reading
 
     cpdef int read(self, PacketBatch batch, double now, int limit = 32):
-        """Append what the device holds, after at most `limit` reads; the number of packets appended."""
+        """Append what the device holds, at most `limit` packets or what is more than ENOUGH; the number of packets."""
         cdef int before = batch.count, _
-        with nogil:
-            for _ in range(min(limit, BATCH_PACKETS - before)):
-                if not self.read_next():
-                    break
-                self.spare.arrived = now
-                self.accept(batch)
+        cdef uint32_t total = 0
+        for _ in range(min(limit, BATCH_PACKETS - before)):
+            if total >= ENOUGH or not self.read_next():
+                break
+            total += self.spare.length
+            self.spare.arrived = now
+            self.accept(batch)
         return batch.count - before
 
     cdef bint read_next(self) noexcept nogil:
@@ -124,10 +126,9 @@ cdef class Tun:
         """Write all packets, and empty the list; the number of packets the kernel took."""
         cdef uint64_t before = self.write_drops
         cdef int count = refs.count, i
-        with nogil:
-            for i in range(count):
-                self.write_one(refs.items[i].data, refs.items[i].length)
-            self.flush_all()
+        for i in range(count):
+            self.write_one(refs.items[i].data, refs.items[i].length)
+        self.flush_all()
         refs.clear()
         return count - <int>(self.write_drops - before)
 

@@ -249,8 +249,7 @@ cdef class Sockets:
     cpdef int receive(self, int socket, Datagrams batch) except -1:
         """Replace the batch by what has arrived, at most 8 slots; the number of slots, 0: nothing (more)."""
         cdef socket_t* entry = self.entry(socket)
-        with nogil:
-            self.receive_batch(entry, <uint8_t>socket, batch.items, batch.capacity, &batch.count)
+        self.receive_batch(entry, <uint8_t>socket, batch.items, batch.capacity, &batch.count)
         return batch.count
 
     cdef void receive_batch(
@@ -282,9 +281,8 @@ cdef class Sockets:
         """Send all bursts, which are empty afterwards; the number of datagrams the kernel took."""
         cdef uint32_t sent = 0
         cdef int i
-        with nogil:
-            for i in range(bursts.count):
-                sent += self.send_burst(&bursts.items[i])
+        for i in range(bursts.count):
+            sent += self.send_burst(&bursts.items[i])
         bursts.count = 0
         return sent
 

@@ -218,6 +218,8 @@ class Paths:
         self.mtu.limit(path)
         if path.search is not None:
             path.search.doubt()
+        if path.in_engine and (path.search is None or not path.search.in_doubt):
+            self._connection.set_path(path.path_id, narrow=False)
 
     def set_largest(self, path_id: int, largest: int, now: float) -> None:
         """The MTU of the path's interface leaves so many bytes of UDP payload now."""
@@ -233,8 +235,6 @@ class Paths:
         path = self.table.get(path_id)
         if path is not None and path.is_live:
             self._doubt_mtu(path)
-            if path.is_live and (path.search is None or not path.search.in_doubt):
-                self._connection.set_path(path_id, narrow=False)
 
     def _notice_mtu(self) -> None:
         mtu = self.inner_mtu()

@@ -56,9 +56,14 @@ def resolved_is_asked(etc: Path = ETC) -> bool:
     resolv_conf = etc / "resolv.conf"
     if resolv_conf.is_symlink() and "/systemd/resolve/" in str(resolv_conf.readlink()):
         return True
-    words = [line.split() for line in _text(resolv_conf).splitlines()]
-    servers = [line[1] for line in words if len(line) > 1 and line[0] == "nameserver"]
+    servers = name_servers_in(_text(resolv_conf))
     return bool(servers) and all(server in STUB for server in servers)
+
+
+def name_servers_in(resolv_conf: str) -> list[str]:
+    """What a file of that kind (resolv.conf(5)) names, as it is written there."""
+    words = (line.split() for line in resolv_conf.splitlines())
+    return [line[1] for line in words if len(line) > 1 and line[0] == "nameserver"]
 
 
 def _hosts_modules(nsswitch: Path) -> list[str]:

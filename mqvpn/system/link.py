@@ -11,7 +11,7 @@ import socket
 import struct
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface, ip_interface, ip_network
 from typing import Any, ParamSpec, Self, TypeVar
@@ -90,8 +90,14 @@ class Netlink:
 
     def __init__(self) -> None:
         self._worker = ThreadPoolExecutor(1, "netlink")
-        self._ip: Any = self._worker.submit(IPRoute).result()
-        self._any = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        with ExitStack() as half_done:
+            half_done.callback(self._worker.shutdown)
+            try:
+                self._any = half_done.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+                self._ip: Any = self._worker.submit(IPRoute).result()
+            except OSError as error:
+                raise refused("connect to the kernel (rtnetlink)", error.errno or 0) from error
+            half_done.pop_all()
 
     def __enter__(self) -> Self:
         return self
@@ -151,21 +157,24 @@ class Netlink:
 
     @in_worker
     def reaches(self, address: Address, interface: str, mark: int | None = None) -> bool:
-        """Whether the FIB has a route to `address` by `interface` for packets that carry `mark`."""
-        request: dict[str, Any] = {"family": FAMILIES[address.version], "dst": str(address)}
+        """Whether the FIB has a route to `address` by `interface` for packets that carry `mark`. An IPv6 address with a
+        zone is reached by that interface alone."""
+        request: dict[str, Any] = {"family": FAMILIES[address.version], "dst": _plain(address)}
         if address.version == 4:  # else the kernel takes any address to be a neighbour on that interface
             request["flags"] = RTM_F_FIB_MATCH
         if mark is not None:
             request["mark"] = mark
         answers: list[Any] = []
         with failing(f"look up the route to {address} through {interface}", NO_ROUTE):
-            answers = list(self._ip.route("get", oif=self._index(interface), **request))
+            index = self._index(interface)
+            if getattr(address, "scope_id", None) in (None, interface, str(index)):
+                answers = list(self._ip.route("get", oif=index, **request))
         return any(answer["type"] == RTN_UNICAST for answer in answers)
 
     @in_worker
     def source(self, address: Address, interface: str = "", mark: int | None = None) -> str:
         """The address that packets to `address` are sent from, by `interface` if one is named; "": no route."""
-        request: dict[str, Any] = {"family": FAMILIES[address.version], "dst": str(address).partition("%")[0]}
+        request: dict[str, Any] = {"family": FAMILIES[address.version], "dst": _plain(address)}
         if mark is not None:
             request["mark"] = mark
         with failing(f"look up the route to {address}", NO_ROUTE):
@@ -182,9 +191,9 @@ class Netlink:
         source, mark: the packets' own address and SO_MARK, for policy rules. An IPv6 address may carry its zone.
         """
         zone = getattr(address, "scope_id", None)
-        request: dict[str, Any] = {"family": FAMILIES[address.version], "dst": str(address).partition("%")[0]}
+        request: dict[str, Any] = {"family": FAMILIES[address.version], "dst": _plain(address)}
         if source is not None and source.version == address.version:
-            request["src"] = str(source).partition("%")[0]
+            request["src"] = _plain(source)
         if mark is not None:
             request["mark"] = mark
         with failing(f"look up the route to {address}", NO_ROUTE):
@@ -277,6 +286,11 @@ def failing(operation: str, ignored: tuple[int, ...] = ()) -> Iterator[None]:
     except NetlinkError as error:
         if error.code not in ignored:
             raise refused(operation, error.code) from error
+
+
+def _plain(address: Address) -> str:
+    """Without its zone, which the kernel takes as an interface's number (RTA_OIF)."""
+    return str(address).partition("%")[0]
 
 
 def _flags(message: Any) -> int:

@@ -8,6 +8,7 @@ import errno
 import socket
 import struct
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 
 from mqvpn.system.errors import refused
 
@@ -25,14 +26,16 @@ class Subscription:
         """purpose: for errors, such as "watch our routes"; groups: RTNLGRP_* or NFNLGRP_*. Raises OperationFailed."""
         self._purpose = purpose
         self._overrun = False  # some were dropped, and what waits is older than that
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, protocol)
-        try:
-            self._socket.bind((0, 0))
-            for group in groups:
-                self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
-        except OSError as error:
-            self._socket.close()
-            raise refused(purpose, error.errno or 0) from error
+        with ExitStack() as half_done:
+            try:
+                self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, protocol)
+                half_done.callback(self._socket.close)
+                self._socket.bind((0, 0))
+                for group in groups:
+                    self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
+            except OSError as error:
+                raise refused(purpose, error.errno or 0) from error
+            half_done.pop_all()
 
     def fileno(self) -> int:
         return self._socket.fileno()

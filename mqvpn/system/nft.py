@@ -4,12 +4,16 @@ nft is run as a program because libnftables' Python module is a Debian package a
 day. No table but ours is ever touched.
 """
 
+import errno
+import os
 import re
 import subprocess
 
 from mqvpn.system.errors import OperationFailed, refused
 
 TIMEOUT = 10.0  # seconds; a transaction takes 20 ms
+RIGHT = "run it as root or with CAP_NET_ADMIN"
+WITHOUT = (os.strerror(errno.EPROTONOSUPPORT), os.strerror(errno.EOPNOTSUPP))  # what nft says without nf_tables
 
 
 def table_name(kind: str, name: str) -> str:
@@ -27,8 +31,7 @@ def transact(script: str, operation: str) -> None:
     """Carry the script out. Raises OperationFailed with nft's own words; everything is then as it was."""
     done = _run(["-f", "-"], script, operation)
     if done.returncode:
-        hint = "run it as root or with CAP_NET_ADMIN, on a kernel with nf_tables and NAT"
-        raise OperationFailed(operation, _reason(done), hint)
+        raise OperationFailed(operation, _reason(done), f"{RIGHT}, on a kernel with nf_tables and NAT")
 
 
 def remove(table: str, operation: str) -> None:
@@ -42,9 +45,13 @@ def remove(table: str, operation: str) -> None:
 
 
 def tables() -> list[str]:
-    """The names of all tables of the family inet. Raises OperationFailed when nft cannot be run."""
-    lines = _run(["list", "tables", "inet"], "", "list the firewall's tables").stdout.splitlines()
-    return [line.split()[2] for line in lines]
+    """The names of all tables of the family inet; a kernel without nf_tables has none. Raises OperationFailed: else who
+    may not see a block would be told that there is none."""
+    operation = "list the firewall's tables"
+    done = _run(["list", "tables", "inet"], "", operation)
+    if done.returncode and not any(reason in done.stderr for reason in WITHOUT):
+        raise OperationFailed(operation, _reason(done), RIGHT)
+    return [line.split()[2] for line in done.stdout.splitlines()]
 
 
 def _reason(done: subprocess.CompletedProcess[str]) -> str:

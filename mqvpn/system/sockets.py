@@ -68,15 +68,17 @@ def open_server_socket(host: str, port: int) -> socket.socket:
 def open_tcp_socket(host: str, port: int) -> socket.socket:
     """A non-blocking TCP socket that listens on the literal address `host`. Raises OperationFailed."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((host, port))
-        listening.listen(TCP_BACKLOG)
-    except OSError as error:
-        listening.close()
-        text = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        raise refused(f"listen on TCP {text}", error.errno or 0, LISTEN_HINTS.get(error.errno or 0, "")) from error
+    with contextlib.ExitStack() as half_done:
+        try:
+            listening = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+            half_done.callback(listening.close)
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind((host, port))
+            listening.listen(TCP_BACKLOG)
+        except OSError as error:
+            text = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            raise refused(f"listen on TCP {text}", error.errno or 0, LISTEN_HINTS.get(error.errno or 0, "")) from error
+        half_done.pop_all()
     return listening
 
 

@@ -12,6 +12,7 @@ from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
 
+from mqvpn.system.dns import name_servers_in
 from mqvpn.system.errors import refused
 from mqvpn.wire.buffer import DecodeError
 from mqvpn.wire.dns import PORT, Kind, NoSuchName, read_answer, write_query
@@ -24,18 +25,32 @@ ANSWER_BYTES = 4096
 
 
 async def look_up(name: str, mark: int, servers: Sequence[str] = ()) -> list[str]:
-    """The addresses of `name`, IPv6 first; of the first name server that answers. Empty: none did, or it has none.
+    """The addresses of `name`, IPv6 first; of the first name server that answers. Empty: none did, or it has none. One
+    that leaves the question for IPv6 unanswered, as some do, has the IPv4 addresses.
 
     Asked are `servers`, or without any the machine's.
 
     Raises OperationFailed when packets may not carry a mark, ValueError for what is no domain name.
     """
     for server in servers or name_servers():
-        with suppress(OSError, DecodeError, TimeoutError):
-            async with asyncio.timeout(TIMEOUT):
-                found = await asyncio.gather(*(_ask(server, name, kind, mark) for kind in (Kind.AAAA, Kind.A)))
-            return [address for addresses in found for address in addresses]
+        questions = [asyncio.ensure_future(_ask(server, name, kind, mark)) for kind in (Kind.AAAA, Kind.A)]
+        try:
+            done, waiting = await asyncio.wait(questions, timeout=TIMEOUT)
+        finally:
+            for question in questions:
+                question.cancel()
+        answers = [_answer(question) for question in questions if question in done]
+        found = [address for addresses in answers for address in addresses or ()]
+        if found or not (waiting or None in answers):
+            return found
     return []
+
+
+def _answer(question: "asyncio.Future[list[str]]") -> list[str] | None:
+    """None: the name server cannot be asked."""
+    with suppress(OSError, DecodeError):
+        return question.result()
+    return None
 
 
 def name_servers() -> list[str]:
@@ -48,11 +63,9 @@ def name_servers() -> list[str]:
 
 def _read(file: Path) -> list[str]:
     try:
-        lines = file.read_text(errors="replace").splitlines()
+        return [server for server in name_servers_in(file.read_text(errors="replace")) if is_address(server)]
     except OSError:
         return []
-    words = [line.split() for line in lines if line.startswith("nameserver")]
-    return [word[1] for word in words if len(word) > 1 and is_address(word[1])]
 
 
 def is_address(text: str) -> bool:

@@ -9,13 +9,14 @@ from there. A setting that several instances on this machine need is put back by
 """
 
 import logging
+import os
 from collections.abc import Container, Iterable
 from pathlib import Path
 from typing import Self
 
 from mqvpn.system.change import change
-from mqvpn.system.errors import OperationFailed, refused
-from mqvpn.system.undo import Change, Undo
+from mqvpn.system.errors import OperationFailed, is_exhaustion, refused
+from mqvpn.system.undo import Change, JournalUnwritable, Undo
 
 log = logging.getLogger(__name__)
 
@@ -75,27 +76,39 @@ class Sysctls:
         else:
             self._share(name)
 
-    def restore(self) -> None:
-        """Put everything back, first what changes other values; what cannot be put back is logged."""
+    def restore(self) -> bool:
+        """Put everything back, first what changes other values; whether that went well. What cannot be put back is
+        logged, and stays in the journal."""
         try:
             needed = {name for other in self._undo.others() for name in other.sysctls}
-        except OperationFailed as error:  # they stay in the journal
+            self._remember_new(needed)
+            ours = [n for n, made in self._changes.items() if n not in needed and self._read(n) == made.after]
+        except OperationFailed as error:
             log.warning("%s", error)
-            return
-        self._remember_new(needed)
-        ours = [n for n, made in self._changes.items() if n not in needed and self._read(n) == made.after]
-        for name in sorted(ours, key=lambda name: name not in SIDE_EFFECTS):
-            before = self._changes[name].before
-            if self._read(name) in (None, before):
-                continue
-            try:
+            return False
+        ours.sort(key=lambda name: name not in SIDE_EFFECTS)
+        left = {name: self._changes[name] for name in ours if not self._put_back(name, self._changes[name].before)}
+        self._changes = left
+        if not left:
+            self._undo.done("sysctls")
+            return True
+        try:
+            self._undo.note(sysctls=left)
+        except JournalUnwritable as error:  # all stay in it, which does no harm
+            log.warning("%s", error)
+        return False
+
+    def _put_back(self, name: str, before: str) -> bool:
+        """Whether it is so now; an interface that has gone took its settings along."""
+        try:
+            if self._read(name) not in (None, before):
                 with change("sysctl-back"):
                     self._write(name, before)
                 log.info("put %s back to %s", name, before)
-            except OperationFailed as error:
-                log.warning("%s", error)
-        self._changes.clear()
-        self._undo.done("sysctls")
+        except OperationFailed as error:
+            log.warning("%s", error)
+            return False
+        return True
 
     def _remember_new(self, needed: Container[str]) -> None:
         """Interfaces that have appeared since have their accept_ra from us."""
@@ -135,13 +148,25 @@ class Sysctls:
         return [found for pattern in SIDE_EFFECTS.get(name, ()) for found in self._find(pattern)]
 
     def _find(self, pattern: str) -> list[str]:
-        return sorted(str(path.relative_to(self._root)) for path in self._root.glob(pattern))
+        """The settings that there are. Raises OperationFailed without a descriptor to look for them."""
+        folder, star, setting = pattern.partition("/*/")
+        try:
+            names = os.listdir(self._root / folder) if star else []
+        except OSError as error:
+            if is_exhaustion(error):
+                raise refused(f"look for {pattern}", error.errno or 0) from error
+            return []
+        found = [f"{folder}/{name}/{setting}" for name in sorted(names)] if star else [pattern]
+        return [name for name in found if (self._root / name).exists()]
 
     def _read(self, name: str) -> str | None:
-        """The value; None when there is no such setting (any more)."""
+        """The value; None when there is no such setting (any more). Raises OperationFailed without a descriptor for it:
+        that says nothing about the setting."""
         try:
             return (self._root / name).read_text().strip()
-        except OSError:
+        except OSError as error:
+            if is_exhaustion(error):
+                raise refused(f"read {name}", error.errno or 0) from error
             return None
 
     def _write(self, name: str, value: str) -> None:

@@ -18,7 +18,7 @@ from typing import Any, Self
 
 from mqvpn.system import durable, namespace
 from mqvpn.system.change import change
-from mqvpn.system.errors import OperationFailed, refused
+from mqvpn.system.errors import OperationFailed, is_exhaustion, refused
 from mqvpn.system.routing import Slot
 
 log = logging.getLogger(__name__)
@@ -73,6 +73,7 @@ class JournalUnwritable(OperationFailed):
 
 class Undo:
     """The journal in `directory`, which is made if need be; None: it lasts as long as the process. close() it.
+    Raises OperationFailed without a file descriptor to read it.
 
     `passing`: the directory is nobody else's, and close() removes it if nothing is left to undo.
     """
@@ -86,6 +87,8 @@ class Undo:
         try:
             self.record = self._load(self._file) if self._file is not None else NOTHING
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            if is_exhaustion(error):  # what it holds would be lost with the next note()
+                raise refused(f"read {self._file}", errno.EMFILE) from error
             log.warning("%s: what was changed before is not known: %s", self._file, error)
 
     def __enter__(self) -> Self:
@@ -153,7 +156,9 @@ class Undo:
         if self._file is None:
             return []
         try:
-            files = sorted(self._file.parent.parent.glob(f"*/{FILE}"))
+            files = [self._file.parent.parent / name / FILE for name in sorted(os.listdir(self._file.parent.parent))]
+        except FileNotFoundError:
+            return []
         except OSError as error:
             raise refused("look for what other instances have changed", error.errno or 0) from error
         found = []
@@ -162,6 +167,8 @@ class Undo:
                 try:
                     found.append(self._load(file))
                 except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+                    if is_exhaustion(error):
+                        raise refused(f"read {file}", errno.EMFILE) from error
                     log.debug("%s: %s", file, error)
         return found
 

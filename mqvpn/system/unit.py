@@ -6,6 +6,7 @@ job does, which systemctl shows to everybody.
 """
 
 import os
+import socket
 import subprocess
 from pathlib import Path
 
@@ -48,8 +49,8 @@ def is_stopping() -> bool:
 
 
 def machine_stops() -> bool:
-    """Whether the machine is going down, for good or to boot again. False if systemd cannot be asked."""
-    return _systemctl("is-system-running").strip() == "stopping"
+    """Whether the machine is going down, for good or to boot again. False if systemd cannot be asked, but is there."""
+    return _systemctl("is-system-running").strip() == "stopping" or _is_abandoned()
 
 
 def pending_job(unit: str) -> str:
@@ -57,6 +58,22 @@ def pending_job(unit: str) -> str:
     answer = _systemctl("list-jobs", "--no-legend", "--plain", "--no-pager", unit)
     jobs = [line.split() for line in answer.splitlines()]
     return next((fields[2] for fields in jobs if len(fields) >= 3 and fields[1] == unit), "")
+
+
+def _is_abandoned() -> bool:
+    """Whether systemd has started this process and is gone: `reboot --force` stops no unit, but has systemd-shutdown,
+    the next PID 1, kill all processes while the networks still stand (systemd.special(7) has no target for that)."""
+    path = os.environ.get("NOTIFY_SOCKET", "")
+    if not path:
+        return False
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line:
+        try:
+            line.connect("\0" + path[1:] if path.startswith("@") else path)
+        except ConnectionRefusedError:
+            return True
+        except OSError:
+            return False
+    return False
 
 
 def _systemctl(*argv: str) -> str:

@@ -9,7 +9,7 @@ import grp
 import os
 import socket
 import struct
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -67,22 +67,20 @@ class Peer:
 def open_listener(path: Path) -> Listener:
     """Listen on `path`; a folder that is missing is made. Raises OperationFailed."""
     operation = f"listen on {path}"
-    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        if len(os.fsencode(path)) > MAX_PATH:
-            raise OSError(errno.ENAMETOOLONG, "")
-        path.parent.mkdir(mode=0o755, exist_ok=True)
-        _remove_dead(path, operation)
-        listening.bind(str(path))
-        path.chmod(MODE)  # nobody can connect before listen()
-        listening.listen(BACKLOG)
-        return Listener(listening, path)
-    except OSError as error:
-        listening.close()
-        raise refused(operation, error.errno or 0, HINTS.get(error.errno or 0, "")) from error
-    except OperationFailed:
-        listening.close()
-        raise
+    with ExitStack() as half_done:
+        try:
+            listening = half_done.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+            if len(os.fsencode(path)) > MAX_PATH:
+                raise OSError(errno.ENAMETOOLONG, "")
+            path.parent.mkdir(mode=0o755, exist_ok=True)
+            _remove_dead(path, operation)
+            listening.bind(str(path))
+            path.chmod(MODE)  # nobody can connect before listen()
+            listening.listen(BACKLOG)
+        except OSError as error:
+            raise refused(operation, error.errno or 0, HINTS.get(error.errno or 0, "")) from error
+        half_done.pop_all()
+    return Listener(listening, path)
 
 
 HINTS = {

@@ -32,7 +32,7 @@ class Reordering(NamedTuple):
     @property
     def delivered(self) -> int:
         """Those that were passed on."""
-        return self.numbered - self.waiting - self.no_room - self.discarded - self.duplicates
+        return self.numbered - self.waiting - self.discarded - self.duplicates
 
 
 def reordering(connections: Iterable[MultipathConnection | None]) -> Reordering:

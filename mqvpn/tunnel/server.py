@@ -106,6 +106,12 @@ class ServerTunnel(Tunnel):
             self.touch(client.connection)
         self._settle(now)
 
+    def measure(self, client: Client, now: float) -> None:
+        """An interface has another MTU: find out anew what the client's paths take."""
+        for path_id in list(client.connection.paths):
+            self.guard(client.connection, client.connection.set_largest, path_id, 0, now)
+        self._settle(now)
+
     def remove(self, connection: MultipathConnection) -> None:
         client = self._clients.pop(connection, None)
         if client is not None:

@@ -34,7 +34,7 @@ MADE = "made by packaging/completion/generate.py"
 BASH_HELPERS = """\
 {name}_instances() {{
     local file
-    for file in /etc/mqvpn/server.conf /etc/mqvpn/client-*.conf /run/mqvpn/*.sock; do
+    for file in /etc/mqvpn/server.conf /etc/mqvpn/client-*.conf /run/mqvpn/server.sock /run/mqvpn/client-*.sock; do
         [ -e "$file" ] || continue
         file=${{file##*/}} file=${{file%.*}}
         echo "${{file#client-}}"
@@ -44,7 +44,8 @@ BASH_HELPERS = """\
 ZSH_HELPERS = """\
 {name}_instances() {{
     local -aU names
-    names=(/etc/mqvpn/server.conf(N:t:r) /etc/mqvpn/client-*.conf(N:t:r) /run/mqvpn/*.sock(N:t:r))
+    names=(/etc/mqvpn/server.conf(N:t:r) /etc/mqvpn/client-*.conf(N:t:r))
+    names+=(/run/mqvpn/server.sock(N:t:r) /run/mqvpn/client-*.sock(N:t:r))
     compadd -- ${{names#client-}}
 }}
 {name}_interfaces() {{

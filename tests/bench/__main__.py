@@ -9,21 +9,13 @@ from __future__ import annotations
 import argparse
 import sys
 import traceback
-from collections.abc import Callable
 
 from tests.bench import report
-from tests.bench.clients import clients
-from tests.bench.dual import dual, environments
-from tests.bench.failure import failure
 from tests.bench.record import DIRECTORY, Record
-from tests.bench.single import cpu, fallbacks, latency, single, small
+from tests.bench.scenarios import SCENARIOS
 from tests.conftest import missing_for_netns
 from tests.lab.net import LabError
 
-SCENARIOS: dict[str, Callable[[Record], None]] = {
-    scenario.__name__: scenario
-    for scenario in (single, small, latency, cpu, fallbacks, dual, failure, environments, clients)
-}
 CANNOT, INTERRUPTED = 77, 130
 ROUNDS, SECONDS = 5, 6.0
 QUICK_ROUNDS, QUICK_SECONDS = 1, 2.0
@@ -33,12 +25,12 @@ def parser() -> argparse.ArgumentParser:
     names = "\n".join(f"  {name:14}{scenario.__doc__}" for name, scenario in SCENARIOS.items())
     answer = argparse.ArgumentParser(
         prog="packaging/bench",
-        description="Measure the tunnel beside the raw link, the ceiling and other VPNs, in network namespaces.",
+        description="Measure the tunnel, beside raw links, a ceiling or other VPNs, in network namespaces.",
         epilog=f"scenarios (all if none is named):\n{names}\nresults: {DIRECTORY}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     answer.add_argument("scenarios", nargs="*", metavar="SCENARIO", help="what to measure")
-    answer.add_argument("--quick", action="store_true", help="once and briefly: to see that it works")
+    answer.add_argument("--quick", action="store_true", help="once and briefly (all: 15 minutes)")
     answer.add_argument("--rounds", type=int, metavar="N", help=f"repetitions of each measurement ({ROUNDS})")
     answer.add_argument("--seconds", type=float, metavar="S", help=f"length of each measurement ({SECONDS:g})")
     answer.add_argument("--report", action="store_true", help="make the page tests/bench/report of the results")

@@ -3,8 +3,9 @@
     python -m tests.bench.budget            count, and compare with budget.json
     python -m tests.bench.budget --record   count, and keep the result there
 
-The count depends on the compiler and on OpenSSL, so budget.json has a set of figures for each pair of them. How the
-packets are driven is drive.py's matter. What is counted: the engine's and the TUN's functions with all they call.
+The count depends on the compilers, C's and Cython, on OpenSSL and Python, so budget.json has a set of figures for each
+combination of them. How the packets are driven is drive.py's matter. What is counted: the engine's functions and
+Tun.write with all they call, at both ends together; reading from the TUN device is not in it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from types import ModuleType
 
 import mqvpn.dataplane.engine
 import mqvpn.dataplane.tun
@@ -27,6 +29,7 @@ from tests.lab.net import ROOT, LabError
 
 FILE = Path(__file__).with_name("budget.json")
 TOLERANCE = 0.05
+TOOLS = ("valgrind", "cc")
 COUNTED = {
     mqvpn.dataplane.engine: ("Engine", ("from_tun", "transmit", "receive", "timeout")),
     mqvpn.dataplane.tun: ("Tun", ("write",)),
@@ -34,17 +37,29 @@ COUNTED = {
 Budget = dict[str, dict[str, float]]  # toolchain -> case -> instructions per packet
 
 
+def cython() -> str:
+    """The version of Cython that translated the engine: the one installed may be another by now."""
+    match = re.search(rb"_cython_(\d+(?:_[0-9a-z]+)+)\0", image(mqvpn.dataplane.engine))
+    return match[1].decode().replace("_", ".") if match else "unknown"
+
+
 def toolchain() -> str:
     """What decides about the machine code beside our sources."""
     compiler = subprocess.run(("cc", "-dumpversion"), capture_output=True, text=True, check=True).stdout.strip()
     openssl = ".".join(map(str, ssl.OPENSSL_VERSION_INFO[:2]))
     python = ".".join(map(str, sys.version_info[:2]))
-    return f"cc {compiler}, OpenSSL {openssl}, Python {python}, {platform.machine()}"
+    return f"cc {compiler}, Cython {cython()}, OpenSSL {openssl}, Python {python}, {platform.machine()}"
+
+
+def image(module: ModuleType) -> bytes:
+    """The machine code of a compiled module."""
+    assert module.__file__ is not None
+    return Path(module.__file__).read_bytes()
 
 
 def missing() -> str | None:
     """Why nothing can be counted here, or None."""
-    absent = [tool for tool in ("valgrind", "cc") if shutil.which(tool) is None]
+    absent = [tool for tool in TOOLS if shutil.which(tool) is None]
     return f"not installed: {', '.join(absent)}" if absent else None
 
 
@@ -52,10 +67,9 @@ def entries() -> list[str]:
     """The C names of the counted functions. Cython numbers a class's methods, so they are looked up."""
     found = []
     for module, (owner, methods) in COUNTED.items():
-        assert module.__file__ is not None
-        image = Path(module.__file__).read_bytes()
+        code = image(module)
         for method in methods:
-            match = re.search(rb"\0(__pyx_pw_\w*%d%b_\d+%b)\0" % (len(owner), owner.encode(), method.encode()), image)
+            match = re.search(rb"\0(__pyx_pw_\w*%d%b_\d+%b)\0" % (len(owner), owner.encode(), method.encode()), code)
             if match is None:
                 raise LabError(f"{module.__file__}: no symbol of {owner}.{method}; was it stripped?")
             found.append(match[1].decode())

@@ -1,11 +1,17 @@
 /*
- * What this machine can do at most: a tunnel without a transport protocol.
+ * How much TCP a tunnel can carry on this machine at most: one without a transport protocol.
  *
  *   TUN (virtio-net header, TSO) <-> AES-128-GCM packets of QUIC's shape <-> UDP (GSO and GRO)
  *
- * Packets, encryption, header protection and offloads are as in the tunnel; acknowledgements, loss recovery,
- * congestion control and scheduling are left out.  The bench divides the tunnel's throughput by this one's,
- * measured in the same run, because absolute figures do not travel from machine to machine.
+ * The shape of the packets, the ciphers, header protection by the burst and the offloads are as in the tunnel;
+ * acknowledgements, loss recovery, congestion control and scheduling are left out.  The bench divides the tunnel's
+ * throughput by this one's, measured in the same run, because absolute figures do not travel from machine to machine.
+ *
+ * What else differs: this one encrypts through EVP, five calls a packet, where the tunnel calls the provider's own
+ * functions; it is compiled for this very processor (-march=native), the tunnel for any of its kind; its TUN device
+ * keeps the kernel's queue length and its socket buffers are 4 MB, where the tunnel sets 1000 packets and 8 MB; and
+ * its one socket is connected, where the tunnel tells the kernel both addresses of what it sends.  With small packets
+ * and in latency the tunnel may be the better one.
  *
  *   ceiling TUN LOCAL_IPV4 REMOTE_IPV4 PORT
  *
@@ -172,7 +178,7 @@ static void send_burst(void)
         *c = (struct cmsghdr){.cmsg_level = SOL_UDP, .cmsg_type = UDP_SEGMENT, .cmsg_len = CMSG_LEN(2)};
         memcpy(CMSG_DATA(c), &(uint16_t){burst.segment}, 2);
     }
-    (void)!sendmsg(udp, &message, 0); /* a full socket loses packets, as a network does */
+    (void)!sendmsg(udp, &message, 0); /* the socket blocks: when it is full, this waits; what fails is lost */
     burst.length = burst.count = 0;
 }
 

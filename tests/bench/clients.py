@@ -43,7 +43,7 @@ def clients(record: Record) -> None:
 
 def measure(record: Record, server: Daemon, count: int, alone: int, seconds: float) -> int:
     """Memory now and processor time in the next seconds. Returns the memory with one client: `alone`, once known."""
-    case = f"{count} clients"
+    case = "1 client" if count == 1 else f"{count} clients"
     time.sleep(1)
     before = cpu_seconds(server.process.pid)
     time.sleep(seconds)

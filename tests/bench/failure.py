@@ -17,6 +17,7 @@ from tests.lab.traffic import Result, Stream, stream_result
 
 INTERVAL = 0.002  # seconds between two packets
 STEP = 0.25  # seconds, of the curves
+LATE = 0.3  # seconds, at most, until iperf3 has connected four flows through the tunnel and its receiver's clock starts
 RECOVERED = 0.9  # of the rate before the fault
 KINDS = ("link down", "blackhole")
 
@@ -115,22 +116,30 @@ def _packet_curve(arrivals: Sequence[float], started: float, end: float) -> Curv
 
 
 def _rate_curve(result: Result, offset: float) -> Curve:
+    """Mbit/s by the receiver's clock, which starts when it has been connected to, up to LATE after `offset`: the curve
+    is early by as much."""
     return [(offset + i.start, i.bytes * 8e-6 / i.seconds) for i in result.intervals if i.seconds > STEP / 2]
 
 
 def _recovery(curve: Curve, times: Times) -> Figures:
-    """Rates before, during and after the fault, and how long after the repair the old rate was back."""
+    """Rates before, during (from a second after the fault on) and after it, and when the old rate was back.
+
+    Back it is with the first step that has nine tenths of it, if the second which this step begins has as much. As the
+    curve may be early, LATE is added: the time is too long by up to as much, never too short.
+    """
 
     def mean(start: float, end: float) -> float:
         inside = [rate for at, rate in curve if start <= at < end]
         return sum(inside) / max(len(inside), 1)
 
-    before = mean(times.fault / 2, times.fault)
-    full_seconds = [at for at, _ in curve if times.repair <= at <= times.end - 1]
-    back = next((at for at in full_seconds if mean(at, at + 1) >= RECOVERED * before), times.end)
+    early = STEP + LATE  # a step that begins this long before a change has ended before it, by any clock
+    before = mean(times.fault / 2, times.fault - early)
+    enough = RECOVERED * before
+    good = [at for at, rate in curve if times.repair <= at <= times.end - 1 and rate >= enough]
+    back = next((at + LATE for at in good if mean(at, at + 1) >= enough), times.end)
     return {
         "Mbit/s before": before,
-        "Mbit/s during": mean(times.fault + 1, times.repair),
+        "Mbit/s during": mean(times.fault + 1, times.repair - early),
         "Mbit/s after": mean(times.end - 4, times.end - 1),
         "s until 90 %": back - times.repair,
     }

@@ -76,7 +76,7 @@ def alternate(record: Record, ways: Sequence[Way], cases: Mapping[str, Measure])
                 try:
                     figures = undisturbed(record, measure, way, stolen)
                 except (LabError, OSError, subprocess.SubprocessError) as error:
-                    record.note(way.name, f"{case} failed: {_reason(error)}")
+                    record.note(way.name, f"{case}, round {turn + 1} failed: {_reason(error)}")
                     continue
                 for quantity, value in figures.items():
                     record.add(case, way.name, quantity, value)

@@ -37,9 +37,12 @@ def machine() -> dict[str, Any]:
 
 
 def revision() -> str:
-    """The commit that is measured; "+" when files differ from it, empty outside a clone."""
+    """The commit that is measured; "+" when files differ from it, empty outside a clone and without git."""
     argv = ("git", "describe", "--always", "--dirty=+", "--abbrev=12")
-    return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True).stdout.strip()
+    try:
+        return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True).stdout.strip()
+    except OSError:
+        return ""
 
 
 class Record:
@@ -47,10 +50,10 @@ class Record:
 
     def __init__(self, scenario: str, *, rounds: int, seconds: float) -> None:
         self.scenario, self.rounds, self.seconds = scenario, rounds, seconds
-        self.notes: dict[str, str] = {}  # by way: why it is missing, or its version
+        self.notes: dict[str, list[str]] = {}  # by way: its version, why it is missing, what failed
         self._figures: dict[tuple[str, str, str], list[float]] = {}
         self.curves: tuple[dict[str, Any], ...] = ()
-        self._machine = machine()
+        self._machine, self._revision = machine(), revision()
         self._started = time.time()
         self._clock = time.monotonic()
 
@@ -62,8 +65,10 @@ class Record:
         self.curves += ({"case": case, "way": way, "quantity": quantity, "points": rounded},)
 
     def note(self, way: str, text: str) -> None:
-        """Something to be said about a way: its version, or why it was not measured."""
-        self.notes[way] = text
+        """Something to be said about a way: its version, or why it was not measured. Once is enough."""
+        texts = self.notes.setdefault(way, [])
+        if text not in texts:
+            texts.append(text)
         self.say(f"{way}: {text}")
 
     def say(self, text: str) -> None:
@@ -75,7 +80,7 @@ class Record:
             "scenario": self.scenario,
             "started": time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(self._started)),
             "took": round(time.monotonic() - self._clock),
-            "revision": revision(),
+            "revision": self._revision,
             "rounds": self.rounds,
             "seconds": self.seconds,
             "machine": self._machine,

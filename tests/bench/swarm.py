@@ -29,6 +29,14 @@ AT_ONCE = 16  # handshakes under way
 IDLE_TIMEOUT = 60.0
 
 
+class MemberPump(Pump):
+    """A pump among many in one loop: it moves what is there and returns. One that waits for more packets, as a daemon's
+    does, keeps all the others from theirs for up to pump.SLICE at each wake-up."""
+
+    def _free_until(self, now: float) -> float:
+        return now
+
+
 class Member:
     """One client; `up` is done when it has its addresses."""
 
@@ -38,7 +46,7 @@ class Member:
         # A pipe of its own: the kernel refuses a file that can wake more than 500 chains of epolls (EINVAL).
         no_tun, self._keeps_it_open = os.pipe()
         os.set_blocking(no_tun, False)
-        self._pump = Pump(engine, tun, no_tun, self._on_event, self._on_failure)
+        self._pump = MemberPump(engine, tun, no_tun, self._on_event, self._on_failure)
         self._socket = open_path_socket(None, None)
         self._pump.add_socket(0, self._socket)
         options = ClientOptions(host=server[0], port=server[1], key=key)

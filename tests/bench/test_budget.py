@@ -5,14 +5,25 @@ When it costs less, the new figure is to be kept: .venv/bin/python -m tests.benc
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.bench import budget
 from tests.bench.drive import CASES
+from tests.lab.net import ROOT
 
-pytestmark = pytest.mark.slow
+
+@pytest.mark.parametrize("tool", budget.TOOLS)
+def test_what_counts_is_installed_for_the_tests(tool: str) -> None:
+    assert f" {tool}:" in (ROOT / "packaging/prepare").read_text()
 
 
+def test_the_toolchain_names_the_cython_that_translated_the_engine() -> None:
+    assert re.search(r", Cython \d+(\.\w+)+, ", budget.toolchain())
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_instructions_per_packet(case: str) -> None:
     if reason := budget.missing():

@@ -7,7 +7,10 @@ from typing import Any
 import pytest
 
 from tests.bench import measure
+from tests.bench.measure import alternate
 from tests.bench.record import Record
+from tests.bench.ways import Way
+from tests.lab.net import LabError
 from tests.lab.stolen import Stolen
 
 
@@ -57,3 +60,20 @@ def test_calm_is_not_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(measure, "CALM", 0.01)
     monkeypatch.setattr(measure, "PATIENCE", 0.05)
     measure.wait_for_calm(Counted(0.4))
+
+
+def test_every_failed_repetition_is_noted_and_the_others_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measure, "wait_for_calm", lambda stolen: None)
+    record, way = Record("single", rounds=3, seconds=1), Way("tunnel", *[None] * 3)  # type: ignore[arg-type]
+    answers: list[float | None] = [None, 7.0, None]
+
+    def figures(way: Way) -> measure.Figures:
+        answer = answers.pop(0)
+        if answer is None:
+            raise LabError("iperf3 broke off")
+        return {"Mbit/s": answer}
+
+    alternate(record, [way], {"TCP 1 up": figures})
+    assert record.as_json()["figures"][0]["values"] == [7.0]
+    reason = "failed: iperf3 broke off"
+    assert record.notes == {"tunnel": [f"TCP 1 up, round 1 {reason}", f"TCP 1 up, round 3 {reason}"]}

@@ -40,7 +40,7 @@ def through_the_ceiling() -> float:
 def through_the_tunnel() -> float:
     with Net() as net:
         site = build_site(net, [None])
-        with tunnel(site):
+        with tunnel(site, statistics=False):
             return one_flow(site, INNER)
 
 

@@ -1,7 +1,7 @@
 """The ways by which packets can go between two namespaces, all opened before the first measurement.
 
 raw      the links themselves
-ceiling  ceiling.c: encryption and offloads without a transport protocol, what this machine can do at most
+ceiling  ceiling.c: encryption and offloads without a transport protocol, the most TCP this machine can carry
 tunnel   ours; with more than one link also with other schedulers, or over one of the links alone
 others   adapters.py
 
@@ -17,6 +17,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mqvpn.dataplane.engine import OVERHEAD, SPREAD_BYTES
+from mqvpn.multipath.mtu import ETHERNET, udp_payload
 from mqvpn.system import offloads
 from tests.bench import adapters
 from tests.lab.links import Shape, compiled
@@ -24,7 +26,7 @@ from tests.lab.net import Namespace, Net, program, wait_for
 from tests.lab.site import Site, build_site
 from tests.lab.tunnel import INNER, Section, tunnel
 
-CEILING_MTU = 1368  # 1400 bytes of UDP payload less 32 of header, frame and tag, as in the tunnel
+CEILING_MTU = udp_payload(ETHERNET, "10.1.0.1") - OVERHEAD - SPREAD_BYTES  # as in the tunnel, when its search is done
 CLIENT_IN_CEILING = "10.77.0.2"
 UNSHAPED: tuple[Shape | None, ...] = (None,)
 
@@ -99,7 +101,9 @@ def _addresses(plan: Plan, site: Site) -> Iterator[tuple[str, str]]:
     elif plan.kind == "tunnel":
         uplinks = [site.uplinks[n] for n in plan.links] or site.uplinks
         changes = {"Multipath": {**plan.multipath, "Path": uplinks}}
-        with leaving_aside(plan.without), tunnel(site, server={"Multipath": plan.multipath}, client=changes) as opened:
+        server = {"Multipath": plan.multipath}
+        # A file of statistics twice a second would be 0.5 % of a core.
+        with leaving_aside(plan.without), tunnel(site, server=server, client=changes, statistics=False) as opened:
             yield INNER, opened.client_address
     else:
         with adapters.rival(site, plan.kind):

@@ -93,6 +93,21 @@ def test_what_a_client_chose_and_why(daemons: Path, capsys: pytest.CaptureFixtur
     assert "eth0 - " not in out
 
 
+def test_who_unblocks_another_than_he_means_is_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nft = tmp_path / "nft"
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    for tables, told in (
+        ("table inet mqvpn_block_home\ntable inet filter", "hom blocks nothing, but mqvpn_block_home stands: "),
+        ("table inet filter", "nothing is blocked\n"),
+    ):
+        nft.write_text(f"#!/bin/sh\nprintf '{tables}'\n")
+        nft.chmod(0o755)
+        assert ctl.main(["unblock", "hom"]) == 0
+        assert capsys.readouterr().out.startswith(told)
+
+
 def test_a_client_of_one_server_without_caps_has_no_such_tables(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -323,3 +338,13 @@ def test_diagnose_where_nothing_is(
     status, out, _ = run(capsys, "diagnose")
     assert (status, out.splitlines()[0]) == (1, "server:")
     assert "PROBLEM  configuration" in out
+
+
+def test_a_block_that_stays_over_a_restart_is_nothing_to_speak_of(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """In ExecStop= of mqvpn-block@, whose words go to the journal."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("SERVICE_RESULT", "signal")
+    monkeypatch.setenv("EXIT_STATUS", "KILL")
+    assert run(capsys, "unblock", "home") == (0, "", "")

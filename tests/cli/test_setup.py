@@ -91,6 +91,33 @@ def test_nothing_is_written_over(tmp_path: Path, capfd: Capture, monkeypatch: py
     assert {path: path.read_bytes() for path in file.parent.iterdir()} == before
 
 
+@pytest.mark.parametrize("name", ["server", "lockdown"])
+def test_no_client_gets_a_name_that_means_something_else(tmp_path: Path, capfd: Capture, name: str) -> None:
+    """Such a file would be refused by the client, or mqvpnctl would never mean it."""
+    for argv in (["client", name, "--server", "vpn.example.com"], ["server", "--user", name]):
+        with pytest.raises(SystemExit):
+            setup.main([*argv, "--root", str(tmp_path)])
+        assert f"no client can be called {name}" in capfd.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_no_text_is_said_to_be_none(tmp_path: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "home.conf"
+    file.write_bytes(b"\xff\xfe[\0S\0")
+    for argv, source in (["--from", str(file)], str(file)), ([], "standard input"):
+        monkeypatch.setattr(sys, "stdin", file.open())
+        assert setup.main(["client", "home", "--root", str(tmp_path), *argv]) == 1
+        assert capfd.readouterr().err == f"{source}: this is no text; give what mqvpn-setup server printed\n"
+
+
+def test_a_client_s_file_that_cannot_be_printed_is_no_success(tmp_path: Path) -> None:
+    argv = (sys.executable, "-m", "mqvpn.cli.setup", "server", "--root", str(tmp_path), "--name", "vpn.example.com")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(argv, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "standard output: No space left on device"
+
+
 def test_an_earlier_certificate_is_used_again(tmp_path: Path, capfd: Capture) -> None:
     first, _ = make_server(tmp_path, capfd, "--name", "vpn.example.com")
     (tmp_path / "etc/mqvpn/server.conf").unlink()

@@ -250,7 +250,7 @@ def test_shipped_examples(name: str, kind: type, tmp_path: Path, key_file: Path)
     full = load(written(tmp_path, "\n".join(switched)))
     here = {line.split(" = ")[0] for line in switched if " = " in line}
     expected = {row.key for row in ROWS if row.name in kind.__dataclass_fields__}  # type: ignore[attr-defined]
-    assert here | {"CC", "InitMaxPathId"} >= expected
+    assert here >= expected
     assert full.warnings == ()
 
 

@@ -7,6 +7,7 @@ import grp
 import json
 import os
 import socket
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 
 from mqvpn.daemon.control import ADMINS, OTHERS, CallFailed, Control, Limits, Method, Pace
-from mqvpn.system.unixsocket import open_listener
+from mqvpn.system.unixsocket import Peer, open_listener
 from tests.fakes.stranger import NOBODY, connect_as, open_folder
 
 root = pytest.mark.skipif(os.geteuid() != 0, reason="not root: cannot be another user")
@@ -175,6 +176,26 @@ def test_members_of_the_group_may(place: int, monkeypatch: pytest.MonkeyPatch) -
 
 
 @root
+def test_a_group_that_cannot_be_looked_up_stalls_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be kept by a server that does not answer: the loop goes on, and the peer reads what everybody may."""
+    answer = threading.Event()
+    monkeypatch.setattr("mqvpn.daemon.control.LOOKUP", 0.3)
+    monkeypatch.setattr(Peer, "is_member", lambda self, group: answer.wait(10))
+
+    async def talk(path: Path) -> None:
+        began = time.monotonic()
+        stranger = asyncio.create_task(exchange(connect_as(path, NOBODY), request("Secret"), request("Echo")))
+        await asyncio.sleep(0.1)
+        assert await exchange(connect(path), request("Secret")) == [{"parameters": {"secret": 1}}]
+        assert time.monotonic() - began < 5
+        refused, echo = await stranger
+        assert (refused["error"], echo) == ("mqvpn.Control.PermissionDenied", {"parameters": {}})
+        answer.set()
+
+    serving(talk)
+
+
+@root
 def test_others_cannot_lock_admins_out() -> None:
     async def talk(path: Path) -> None:
         held = []
@@ -268,6 +289,20 @@ def test_no_listener_no_service() -> None:
     async def once() -> None:
         with Control(None, METHODS):
             await asyncio.sleep(0)
+            assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    asyncio.run(once())
+
+
+def test_it_ends_with_its_owner(tmp_path: Path) -> None:
+    async def once() -> None:
+        with open_listener(tmp_path / "s") as listener:
+            with Control(listener, METHODS), connect(tmp_path / "s") as caller:
+                caller.sendall(request("Later"))
+                await asyncio.sleep(0.05)
+                assert len(asyncio.all_tasks()) == 3  # this one, who accepts, and who talks with the caller
+            await asyncio.sleep(0.05)
+            assert asyncio.all_tasks() == {asyncio.current_task()}
 
     asyncio.run(once())
 

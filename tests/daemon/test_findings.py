@@ -93,6 +93,11 @@ def test_drops_that_point_at_a_cause() -> None:
     assert found["tun_queue"].text.startswith("2 packets")
 
 
+def test_packets_beyond_our_own_limits_are_not_put_down_to_the_machine_alone() -> None:
+    [found] = findings.of_drops(CLIENT | {"drops": {"no_memory": 5}, "tun": {}})
+    assert "limits" in found.text
+
+
 def test_the_reasons_are_those_of_the_engine() -> None:
     assert set(DROPS) - {"tun_queue"} <= {drop.name.lower() for drop in Drop}
 

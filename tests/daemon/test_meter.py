@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mqvpn.config.values import PathSetting
-from mqvpn.daemon.meter import KEPT, NAME, PERIODS, Meter, period, read_usage
+from mqvpn.daemon.meter import KEPT, MAX_INTERFACES, NAME, PERIODS, Meter, period, read_usage
 from mqvpn.tunnel.counters import PathFigures
 
 NOON = 1_764_158_400.0  # 2025-11-26, a Wednesday, 12:00 UTC
@@ -87,6 +87,23 @@ def test_a_clock_that_steps_away_and_back_forgets_nothing(tmp_path: Path) -> Non
     asyncio.run(run())
     content = (tmp_path / NAME).read_text()
     assert [len(periods) for periods in json.loads(content)["wwan0"].values()] == 3 * [KEPT]
+
+
+def test_the_interfaces_used_last_are_remembered(tmp_path: Path) -> None:
+    """A modem gets other names for ever, and the one with the cap is older than all of them."""
+
+    async def run() -> None:
+        meter = Meter(str(tmp_path))
+        for number in range(2 * MAX_INTERFACES):
+            meter.count(2 * number, [replace(PATH, interface=f"ppp{number}")], NOON)
+            meter.count(2 * number + 1, [PATH], NOON)
+        await meter.close()
+
+    asyncio.run(run())
+    after = Meter(str(tmp_path))
+    assert after.used("wwan0", "month", NOON) == 2 * MAX_INTERFACES * FIRST
+    assert len(json.loads((tmp_path / NAME).read_text())) == MAX_INTERFACES
+    assert [after.used(f"ppp{number}", "day", NOON) for number in (0, 2 * MAX_INTERFACES - 1)] == [0, FIRST]
 
 
 NO_USAGE = [

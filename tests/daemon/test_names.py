@@ -11,6 +11,7 @@ from mqvpn.config.values import HostPort
 from mqvpn.daemon import names as module
 from mqvpn.daemon.names import Names
 from mqvpn.daemon.resolve import Unresolved
+from mqvpn.tunnel.reach import LONG
 
 A, B = HostPort("a", 443), HostPort("b", 443)
 ADDRESSES = {A: [("192.0.2.1", 443)], B: [("192.0.2.2", 443)]}
@@ -21,9 +22,10 @@ class Resolver:
 
     def __init__(self, **seconds: float | None) -> None:
         self.seconds = seconds
-        self.later = 0
+        self.later = self.asked = 0
 
     async def find(self, server: HostPort) -> list[tuple[str, int]]:
+        self.asked += 1
         seconds = self.seconds[server.host]
         if seconds is None:
             raise Unresolved(f"cannot resolve {server.host}")
@@ -111,3 +113,53 @@ def test_what_was_known_before_is_used_when_an_answer_takes_long_and_the_answer_
 
     assert 0.2 <= asyncio.run(body()) < 0.35
     assert resolver.later == 1
+
+
+def test_it_asks_on_while_no_address_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also while an earlier question is open, and more seldom when it has been long."""
+    monkeypatch.setattr(module, "INTERVAL", 0.03)
+    resolver = Resolver(a=None, b=10.0)
+    now = 0.0
+    monkeypatch.setattr(module, "clock", lambda: now)
+
+    async def body() -> tuple[int, int]:
+        nonlocal now
+        names = Names(resolver.find, resolver.found)
+        with pytest.raises(Unresolved):
+            await names.look_up((A,))
+        now, before = 10.0, resolver.asked
+        asking = asyncio.create_task(names.keep_asking((A, B)))
+        await asyncio.sleep(0.3)
+        often, now, before = resolver.asked - before, LONG + 11.0, resolver.asked
+        await asyncio.sleep(0.3)
+        seldom = resolver.asked - before
+        now, resolver.seconds["a"] = 10.0, 0.0
+        await asyncio.wait_for(asking, 1)
+        assert (names.addresses(A), resolver.later) == (ADDRESSES[A], 1)
+        names.stop()
+        return often, seldom
+
+    often, seldom = asyncio.run(body())
+    assert often >= 2 * 8
+    assert 2 <= seldom <= 2 * 4
+
+
+def test_another_address_is_news_and_the_old_one_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of a captive portal, say; a name server that gives its addresses in turns does not end every wait."""
+    monkeypatch.setattr(module, "SPARING", 0.03)
+    turns = [["portal"], ["portal"], ["one", "two"], ["two", "one"], ["one"], ["portal"]]
+    last = turns[-1]
+
+    async def find(_: HostPort) -> list[tuple[str, int]]:
+        return [(address, 443) for address in (turns.pop(0) if turns else last)]
+
+    async def body() -> int:
+        names = Names(find, lambda: None)
+        await names.look_up((A,))
+        await asyncio.wait_for(names.keep_asking((A,)), 1)
+        assert names.addresses(A) == [("one", 443), ("two", 443)]
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(names.keep_asking((A,)), 0.3)
+        return len(turns)
+
+    assert asyncio.run(body()) == 0

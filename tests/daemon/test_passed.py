@@ -5,8 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -17,18 +15,10 @@ from tests.lab.net import Net
 from tests.system.inside import inside
 
 
-@pytest.fixture
-def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
-        listener.bind(str(tmp_path / "notify"))
-        listener.setblocking(False)
-        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
-        yield listener
-
-
 def told(systemd: socket.socket) -> list[str]:
     """What the store was asked for, such as `+tun` and `-listen`."""
     found = []
+    systemd.setblocking(False)
     while True:
         try:
             lines = systemd.recv(1000).decode().splitlines()

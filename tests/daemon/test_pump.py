@@ -229,13 +229,17 @@ def test_the_heart_beats_while_an_idle_loop_turns() -> None:
 
 def test_the_heart_stands_still_when_the_loop_has_failed() -> None:
     async def run() -> None:
-        end = End(is_server=True)
+        end, beats = End(is_server=True), 0
 
         def beat() -> None:
+            nonlocal beats
+            beats += 1
             raise OSError("broken")
 
-        end.pump.beat(beat, 0.05)
+        end.pump.beat(beat, 0.02)
         await eventually(lambda: len(end.failures) == 1)
+        await asyncio.sleep(0.2)
+        assert (beats, len(end.failures)) == (1, 1)
         end.close()
 
     loop.run(run())

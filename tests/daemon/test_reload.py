@@ -120,25 +120,20 @@ def test_sighup_reloads_and_survives_a_wrong_file(daemon: Daemon) -> None:
     assert [settings.max_clients for settings in daemon.applied] == [7]
 
 
-def test_systemd_is_told_around_it(daemon: Daemon, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_systemd_is_told_around_it(daemon: Daemon, systemd: socket.socket) -> None:
+    notifier = Notifier()
 
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
-        systemd.bind(str(tmp_path / "notify"))
-        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
-        notifier = Notifier()
-
-        async def run() -> None:
-            reload = Reload(daemon.load(), daemon.load, daemon.apply, (), notifier)
-            reload()  # before READY nothing is told: it would count as the end of the start
-            notifier.ready()
+    async def run() -> None:
+        reload = Reload(daemon.load(), daemon.load, daemon.apply, (), notifier)
+        reload()  # before READY nothing is told: it would count as the end of the start
+        notifier.ready()
+        reload()
+        daemon.write(limit="many")
+        with pytest.raises(ReloadRefused):
             reload()
-            daemon.write(limit="many")
-            with pytest.raises(ReloadRefused):
-                reload()
 
-        asyncio.run(run())
-        systemd.settimeout(5)
-        told = [systemd.recv(100).decode().splitlines() for _ in range(5)]
+    asyncio.run(run())
+    told = [systemd.recv(100).decode().splitlines() for _ in range(5)]
     assert [lines[0] for lines in told] == ["READY=1", "RELOADING=1", "READY=1", "RELOADING=1", "READY=1"]
     assert told[1][1].startswith("MONOTONIC_USEC=")
 

@@ -13,6 +13,9 @@ import pytest
 
 from mqvpn.daemon import statefile
 from mqvpn.daemon.statefile import MAX_SIZE, StateFile, replace
+from mqvpn.system.errors import OperationFailed
+from tests.lab.child import in_child
+from tests.lab.descriptors import without_descriptors
 
 
 def load(path: Path) -> Any:
@@ -105,3 +108,48 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(os, "fsync", no_space)
     assert asyncio.run(written(path, [2])) == [[1], [1]]
     assert json.loads(path.read_text()) == [1]
+
+
+def test_what_could_not_be_written_is_when_that_is_possible_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without another change, and at the end at the latest."""
+    monkeypatch.setattr(statefile, "INTERVAL", 0.05)
+
+    async def body(*, wait: float) -> Any:
+        folder = tmp_path / str(wait)
+        file = StateFile(str(folder), "state.json", lambda: 1)
+        file.changed()
+        await asyncio.sleep(0.02)
+        folder.mkdir()
+        await asyncio.sleep(wait)
+        found = load(folder / "state.json")
+        await file.close()
+        return found, load(folder / "state.json")
+
+    assert asyncio.run(body(wait=0.2)) == (1, 1)
+    assert asyncio.run(body(wait=0.0)) == (None, 1)
+
+
+def test_without_a_descriptor_nothing_is_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is written when there is one again; and who starts without one must not take a good file for none."""
+    monkeypatch.setattr(statefile, "INTERVAL", 0.05)
+    path = tmp_path / "state.json"
+
+    async def body() -> Any:
+        file = StateFile(str(tmp_path), path.name, lambda: 2)
+        file.changed()
+        await asyncio.sleep(0.1)
+        path.unlink()
+        with without_descriptors():
+            file.changed()
+            await asyncio.sleep(0.2)
+        path.touch()
+        with without_descriptors(), pytest.raises(OperationFailed, match="Too many open files"):
+            file.load()
+        await asyncio.sleep(0.2)
+        found = load(path)
+        await file.close()
+        return found
+
+    assert in_child(lambda: None, lambda: asyncio.run(body())) == 2

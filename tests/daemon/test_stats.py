@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,20 @@ def test_write_replaces_the_file(tmp_path: Path) -> None:
         assert not write(path, {"state": state})
         assert json.loads(Path(path).read_text()) == {"state": state}
     assert list(tmp_path.iterdir()) == [Path(path)]
+
+
+def test_the_file_is_its_owner_s_and_no_link_is_followed(tmp_path: Path) -> None:
+    """It holds who the server's users are; and whoever may write to its folder could have any file overwritten."""
+    path, victim = tmp_path / "stats.json", tmp_path / "victim"
+    victim.write_text("precious")
+    (tmp_path / "stats.json.new").symlink_to(victim)
+    former = os.umask(0o022)
+    try:
+        assert not write(str(path), {"clients": []})
+    finally:
+        os.umask(former)
+    assert victim.read_text() == "precious"
+    assert (path.is_symlink(), path.stat().st_mode & 0o777) == (False, 0o600)
 
 
 def test_an_unwritable_path_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mqvpn.dataplane.engine import LARGE_LOST
+from mqvpn.dataplane.engine import LARGE_LOST, PATH_ALIVE
 from mqvpn.wire.drop import Drop
 from tests.dataplane.pair import Link, Pair, feed, packets
 from tests.dataplane.test_resequence import numbers, spread_pair
@@ -32,12 +32,28 @@ def small_flow(pair: Pair, seconds: float, first: int, port: int = 2000) -> int:
     return first
 
 
+def large_flows(pair: Pair, count: int, interval: float, first: int, flows: int = 1) -> int:
+    """So many packets of 1280 bytes, of so many flows in turn; the number of the next one."""
+    for number in range(first, first + count):
+        pair.client.push(packets(1, 1280, 2000 + number % flows, number), pair.now)
+        pair.run(interval)
+    return first + count
+
+
+def carried(pair: Pair, path: int) -> int:
+    return pair.client.conn.path(path).tx_packets
+
+
+def busier(pair: Pair) -> int:
+    return max(0, 1, key=lambda path: carried(pair, path))
+
+
 @pytest.mark.parametrize("scheduler", ["wlb", "wlb_udp_pin", "minrtt", "redundant"])
 @pytest.mark.parametrize("dies", ["silently", "with notice"])
 def test_a_dying_path_loses_nothing(scheduler: str, dies: str) -> None:
     pair = reinjecting(two_links(), scheduler)
     sent = small_flow(pair, 1.0, 0)
-    used = 0 if pair.client.conn.path(0).tx_packets > pair.client.conn.path(1).tx_packets else 1
+    used = busier(pair)
     pair.links[used].down = True
     if dies == "with notice":
         pair.client.conn.abandon_path(used)
@@ -50,33 +66,43 @@ def test_a_path_that_takes_small_packets_only_loses_nothing() -> None:
     """It goes on to answer PINGs, so what it swallowed is known to be lost; then it is avoided until Python allows
     it."""
     pair = reinjecting(two_links())
-    sent = 0
-
-    def large_flow(seconds: float) -> None:
-        nonlocal sent
-        end = pair.now + seconds
-        while pair.now < end:
-            pair.client.push(packets(1, 1280, 2000 + sent % FLOWS, sent), pair.now)
-            sent += 1
-            pair.run(0.002)
-
-    def carried() -> int:
-        return pair.client.conn.path(used).tx_packets
-
-    large_flow(1.0)
-    used = 0 if pair.client.conn.path(0).tx_packets > pair.client.conn.path(1).tx_packets else 1
+    sent = large_flows(pair, 500, 0.002, 0, FLOWS)
+    used = busier(pair)
     pair.links[used].mtu = 1250
-    large_flow(1.0)
+    sent = large_flows(pair, 500, 0.002, sent, FLOWS)
     pair.run(1.0)
     assert sorted(numbers(pair)) == list(range(sent))
     assert [event[1:] for event in pair.client.events if event[0] == LARGE_LOST] == [(pair.client.conn.id, used)]
     pair.links[used].mtu = 0
-    before = carried()
-    large_flow(0.5)
-    assert carried() - before < 20
+    before = carried(pair, used)
+    sent = large_flows(pair, 250, 0.002, sent, FLOWS)
+    assert carried(pair, used) - before < 20
     pair.client.conn.set_path(used, narrow=False)
-    large_flow(1.0)
-    assert carried() - before > 50
+    large_flows(pair, 500, 0.002, sent, FLOWS)
+    assert carried(pair, used) - before > 50
+
+
+@pytest.mark.parametrize("moment", range(0, 10, 3))
+def test_a_path_that_answers_with_small_packets_only_is_not_used_before_it_was_asked(moment: int) -> None:
+    """It was silent for a moment, as nothing small was in flight. What is lost on it is too little to tell."""
+    pair = reinjecting([Link(delay=0.010, rate=FAST), Link(delay=0.010, rate=FAST)])
+    sent = large_flows(pair, 100, 0.01, 0)
+    used = busier(pair)
+    pair.run(moment * 0.001)
+    pair.links[used].mtu = 1250
+    while not any(event[0] == PATH_ALIVE for event in pair.client.events):
+        sent = large_flows(pair, 1, 0.01, sent)
+    before = carried(pair, used)
+    sent = large_flows(pair, 4, 0.01, sent, flows=4)
+    pair.run(1.0)
+    assert carried(pair, used) - before < 3
+    assert sorted(numbers(pair)) == list(range(sent))
+    assert not any(event[0] == LARGE_LOST for event in pair.client.events)
+    pair.links[used].mtu = 0
+    pair.client.conn.set_path(used, narrow=False)
+    before = carried(pair, used)
+    large_flows(pair, 50, 0.01, sent, FLOWS)
+    assert carried(pair, used) - before > 10
 
 
 def test_without_it_what_was_in_flight_is_lost() -> None:
@@ -131,7 +157,7 @@ def test_what_went_out_again_does_not_do_so_at_the_next_failure() -> None:
     """What the path swallowed before it answered a PING is known to be lost, but is not missing."""
     pair = reinjecting(two_links())
     sent = small_flow(pair, 1.0, 0)
-    used = 0 if pair.client.conn.path(0).tx_packets > pair.client.conn.path(1).tx_packets else 1
+    used = busier(pair)
     pair.links[used].mtu = 100  # takes PINGs
     sent = small_flow(pair, 0.2, sent)
     pair.client.conn.abandon_path(used)

@@ -64,6 +64,22 @@ def test_redundant_loses_only_what_both_paths_lose() -> None:
     assert pair.server.engine.drops()[Drop.DUPLICATE] > 0.7 * sent
 
 
+@pytest.mark.parametrize("paths", [2, 3])
+def test_redundant_sends_every_copy_whatever_the_sizes(paths: int) -> None:
+    """Each size opens bursts of its own, more than one sending takes."""
+    pair = spread_pair([Link(delay=0.010) for _ in range(paths)], "redundant")
+    sizes = [*range(100, 1300, 50), *range(1200, 100, -50), *[1200] * 10]
+    for _ in range(3):  # until the windows have room for all
+        feed(pair, 2_000_000, 0.5)
+    pair.run(1.0)
+    pair.server.received.clear()
+    before = pair.server.engine.drops()[Drop.DUPLICATE]
+    pair.client.push([packets(1, size, first=number)[0] for number, size in enumerate(sizes)], pair.now)
+    pair.run(0.5)
+    assert numbers(pair) == list(range(len(sizes)))
+    assert pair.server.engine.drops()[Drop.DUPLICATE] - before == (paths - 1) * len(sizes)
+
+
 def test_redundant_is_as_fast_as_the_fastest_path() -> None:
     pair = spread_pair([Link(delay=0.100), Link(delay=0.010)], "redundant")
     pair.client.push(packets(1), pair.now)
@@ -123,6 +139,28 @@ def test_a_weight_scales_a_paths_share() -> None:
         found.append(shares(pair, 3, 4_000_000)[1])
     assert 0.35 < found[0] < 0.65
     assert 0.08 < found[1] < 0.30
+
+
+def test_a_flow_changes_to_a_better_path_in_a_pause() -> None:
+    """And not between packets that follow one another: they would be reordered."""
+    pair = Pair([Link(delay=0.010, rate=6_250_000), Link(delay=0.025, rate=2_500_000)])
+    feed(pair, 10_000_000, 2, flows=16)
+    pair.run(1.0)
+
+    def sent_by(interval: float, count: int) -> list[int]:
+        """Packets of one flow by each path."""
+        before = [pair.client.conn.path(n).tx_packets for n in (0, 1)]
+        for number in range(count):
+            pair.client.push(packets(1, 1000, 9, number), pair.now)
+            pair.run(interval)
+        return [pair.client.conn.path(n).tx_packets - was for n, was in enumerate(before)]
+
+    pair.client.conn.set_path(0, usable=False)
+    assert sent_by(0.005, 10)[0] < 5
+    pair.client.conn.set_path(0, usable=True)
+    assert sent_by(0.005, 40)[1] >= 40
+    pair.run(0.1)
+    assert sent_by(0.005, 40)[0] >= 40
 
 
 @pytest.mark.parametrize("cc", ["cubic", "bbr"])

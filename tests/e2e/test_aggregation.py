@@ -10,7 +10,7 @@ from tests.lab.site import Site, build_site
 from tests.lab.traffic import transfer
 from tests.lab.tunnel import INNER, tunnel
 
-pytestmark = [pytest.mark.netns, pytest.mark.slow]
+pytestmark = [pytest.mark.netns, pytest.mark.slow, pytest.mark.pace]
 
 SECONDS, WARM_UP = 10, 4
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import subprocess
 import sys
 
 import pytest
 
-from tests.lab.net import ROOT, Namespace, Net
+from tests.lab.net import ROOT, LabError, Namespace, Net
 from tests.lab.site import build_site
 from tests.lab.tunnel import Daemon, client_daemon, server_daemon
 from tests.system.snapshot import difference, snapshot
@@ -142,8 +141,8 @@ def test_where_nothing_can_be_noted_nothing_is_changed(net: Net) -> None:
     state = net.directory / "client.state"
     state.mkdir()
     (state / "undo.json").mkdir()  # as good as a full disk for what is to be written there
-    with server_daemon(site), contextlib.suppress(FileNotFoundError):
-        with pytest.raises(Exception, match="ended with status 74"), client_daemon(site, SHUT):
+    with server_daemon(site):
+        with pytest.raises(LabError, match="ended with status 74"), client_daemon(site, SHUT):
             pass
         assert "what is to be undone" in net.log("client.log").read_text()
     assert difference(before, snapshot(site.client.name)) == []

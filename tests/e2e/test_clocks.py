@@ -15,7 +15,7 @@ from tests.lab.site import build_site
 from tests.lab.traffic import Stream, ping
 from tests.lab.tunnel import INNER, Daemon, client_config, client_daemon, server_daemon, tunnel
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.pace]
 
 DAY = 86400
 

@@ -20,7 +20,7 @@ from tests.lab.site import build_site
 from tests.lab.traffic import ping
 from tests.lab.tunnel import INNER, Daemon, tunnel
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.pace]
 
 DESCRIPTION = Path(control.__file__).with_name("mqvpn.Control.varlink").read_text()
 

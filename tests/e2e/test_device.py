@@ -14,7 +14,7 @@ from tests.lab.traffic import ping
 from tests.lab.tunnel import INNER, PORT, tunnel
 from tests.system.snapshot import difference, snapshot
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.pace]
 
 SERVER = (SERVER_ADDRESSES[0], PORT)
 SOON = 5.0  # seconds; 2 are promised for a machine that does nothing else

@@ -1,7 +1,7 @@
 """F11: a daemon dies (SIGKILL) before and after each change that it makes to the machine, and each that it takes back.
 
-With the kill switch nothing leaks meanwhile, --clean-up by the journal makes the machine as it was, and a successor
-takes over. The points are those of mqvpn.system.change. Everything has an /etc of its own, for the DNS.
+With the kill switch nothing leaks meanwhile, own or forwarded, --clean-up by the journal makes the machine as it was,
+and a successor takes over. The points are those of mqvpn.system.change. Everything has an /etc of its own, for the DNS.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tests.e2e.test_dns import look, on_own_etc
 from tests.e2e.test_kill_switch import SERVER, SHUT, chatter, is_up
 from tests.lab.capture import Capture
 from tests.lab.net import ROOT, Net, wait_for
-from tests.lab.site import Site
+from tests.lab.site import Site, network_behind
 from tests.lab.tunnel import INNER, Daemon, client_config, server_config, server_daemon
 from tests.system.inside import inside
 from tests.system.snapshot import difference, snapshot
@@ -122,12 +122,13 @@ def comes_up(site: Site, config: Path) -> tuple[Daemon, float]:
 def test_a_client_that_is_killed_leaks_nothing_and_is_cleaned_up(tmp_path: Path, part: int) -> None:
     def body(net: Net, site: Site) -> None:
         strict(site)
+        lan = network_behind(site)
         before, etc = snapshot(site.client.name), look()
         config = client_config(site, WITH_DNS)
         for point in parts(CLIENT_POINTS, part, 3):
             leave_a_block(site)
             net.log("client.log").unlink(missing_ok=True)
-            with Capture(site.client, site.uplinks) as capture, chatter(site.client):
+            with Capture(site.client, site.uplinks) as capture, chatter(site.client), chatter(lan):
                 client = start(site, "client", config, f"{point}:kill")
                 dies(client, partial(runs_with_dns, site, client))
             if point != "block-lifted:after":  # the user's stop is carried out then
@@ -149,12 +150,15 @@ def test_successors_take_over_from_every_point(tmp_path: Path) -> None:
         config = client_config(site, WITH_DNS)
         leave_a_block(site)
         with Capture(site.client, site.uplinks) as capture, chatter(site.client):
-            for point in [one for one in CLIENT_POINTS if one.partition(":")[0] in change.MADE]:
+            points, deaths = [one for one in CLIENT_POINTS if one.partition(":")[0] in change.MADE], []
+            for point in points:
                 died = start(site, "client", config, f"{point}:kill")
-                with contextlib.suppress(subprocess.TimeoutExpired):  # what is so already is not changed again
+                with contextlib.suppress(subprocess.TimeoutExpired):  # a sysctl that is so already
                     assert died.process.wait(3) == -signal.SIGKILL
+                    deaths.append(point)
                 died.process.kill()
                 died.process.wait()
+            assert {*points} - {*deaths} <= {"sysctl:before", "sysctl:after"}
             last, took = comes_up(site, config)
             times = [took]
             while len(times) < SUCCESSORS:

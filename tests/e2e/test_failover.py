@@ -12,7 +12,7 @@ from tests.lab.site import Site, build_site
 from tests.lab.traffic import Result, Stream, Transfer
 from tests.lab.tunnel import INNER, Tunnel, tunnel
 
-pytestmark = [pytest.mark.netns, pytest.mark.slow]
+pytestmark = [pytest.mark.netns, pytest.mark.slow, pytest.mark.pace]
 
 FAULT, REPAIR, END = 5, 11, 18  # seconds
 SLOW_LINK = 20  # Mbit/s, the one that stays

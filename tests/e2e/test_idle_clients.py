@@ -12,7 +12,7 @@ from tests.lab.net import Net
 from tests.lab.site import build_site
 from tests.lab.tunnel import server_daemon
 
-pytestmark = [pytest.mark.netns, pytest.mark.long]
+pytestmark = [pytest.mark.netns, pytest.mark.long, pytest.mark.pace]
 
 CLIENTS = 500
 

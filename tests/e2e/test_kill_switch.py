@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -12,11 +13,12 @@ from pathlib import Path
 import pytest
 
 from tests.lab.capture import Capture
+from tests.lab.links import Shape
 from tests.lab.nameserver import name_server
-from tests.lab.net import Namespace, Net, wait_for
-from tests.lab.site import SERVER_ADDRESSES, SERVER_ADDRESSES_6, Site, build_site
+from tests.lab.net import LabError, Namespace, Net, wait_for
+from tests.lab.site import SERVER_ADDRESSES, SERVER_ADDRESSES_6, Site, build_site, network_behind
 from tests.lab.traffic import ping
-from tests.lab.tunnel import INNER, PORT, client_daemon, inner_addresses, server_daemon
+from tests.lab.tunnel import INNER, PORT, Daemon, client_daemon, inner_addresses, server_daemon
 from tests.system.snapshot import difference, snapshot
 
 pytestmark = pytest.mark.netns
@@ -89,11 +91,57 @@ def test_nothing_leaks_from_start_to_stop(net: Net, routes: str) -> None:
     assert difference(before, snapshot(site.client.name)) == []
 
 
+def reloads(client: Daemon) -> bool:
+    return "configuration reloaded" in client.log.read_text()
+
+
+@pytest.mark.parametrize("routes", ["true", "false"])
+def test_nothing_leaks_of_a_router_and_the_network_behind_it(net: Net, routes: str) -> None:
+    """Own and forwarded packets, while all links are silent, settings are loaded anew, the TUN device and the firewall
+    are deleted, the server is away, and one client follows another."""
+    site = build_site(net, [Shape(rate=50, delay=5), Shape(rate=50, delay=5)])
+    lan = network_behind(site)
+    with Capture(site.client, site.uplinks) as before, chatter(lan):
+        time.sleep(0.3)
+    assert {"192.168.7.2", "2001:db8:7::2"} <= {packet.source for packet in before.leaks()}
+    changes = {"Interface": {"KillSwitch": "true", "ManageRoutes": routes}}
+    with contextlib.ExitStack() as watched, server_daemon(site) as server, client_daemon(site, changes) as client:
+        client.wait_for("an echo through the tunnel", lambda: is_up(site))
+        capture = watched.enter_context(Capture(site.client, site.uplinks))
+        watched.enter_context(chatter(site.client))
+        watched.enter_context(chatter(lan))
+        for blackhole in (True, False):
+            site.set_link(0, blackhole=blackhole)
+            site.set_link(1, blackhole=blackhole)
+            time.sleep(2)
+        config = net.directory / "client.conf"
+        config.write_text(config.read_text().replace("[Server]", f"Exclude = {SERVER_ADDRESSES[1]}/32\n[Server]"))
+        client.process.send_signal(signal.SIGHUP)
+        client.wait_for("the reload", lambda: reloads(client))
+        site.client.ip("link", "delete", "mqc0")
+        client.wait_for("an echo through another device", lambda: is_up(site))
+        if routes == "true":  # the second wall
+            site.client.run("nft", "flush", "ruleset")
+        server.process.kill()
+        server.process.wait()
+        time.sleep(1)
+        with server_daemon(site):
+            client.wait_for("an echo through another tunnel", lambda: is_up(site))
+            client.process.kill()
+            client.process.wait()
+            time.sleep(0.5)
+            with client_daemon(site, changes) as successor:
+                successor.wait_for("an echo through its tunnel", lambda: is_up(site))
+                watched.close()
+    assert capture.leaks([SERVER]) == []
+    assert {packet.interface for packet in capture.packets} == set(site.uplinks)
+
+
 def test_nobody_is_locked_out_by_a_final_failure(net: Net) -> None:
     """Refused credentials end the client for good; the block stays until the user says so."""
     site = build_site(net, [None])
     wrong = {**SHUT, "Auth": {"Key": "not-the-right-key"}}
-    with server_daemon(site), contextlib.suppress(Exception), client_daemon(site, wrong):
+    with server_daemon(site), pytest.raises(LabError, match="ended with status 77"), client_daemon(site, wrong):
         pass
     assert blocked(site)
     assert ping(site.client, "10.1.0.1", count=1).received == 0

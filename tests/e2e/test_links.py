@@ -12,11 +12,11 @@ import pytest
 from tests.lab.mounts import own, private_mounts
 from tests.lab.nameserver import command
 from tests.lab.net import Net, program
-from tests.lab.site import SERVER_ADDRESSES, Site, build_site
+from tests.lab.site import SERVER_ADDRESSES, SERVER_ADDRESSES_6, Site, build_site
 from tests.lab.traffic import Stream, ping
 from tests.lab.tunnel import INNER, PORT, Daemon, Sections, client_daemon, server_daemon, tunnel
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.pace]
 
 
 def since(started: float, what: str) -> float:
@@ -51,6 +51,26 @@ def test_f3_another_address_with_the_same_route_opens_another_path(net: Net) -> 
     assert "is opened: its address has changed" in log
     assert "is closed: another path has taken its place" in log
     assert "up0: can be used from 10.1.0.77" in log
+
+
+def test_f3_an_ipv6_privacy_address_rotates(net: Net) -> None:
+    """The new one is preferred, and the old one, deprecated by now, goes when nobody needs it any more (RFC 8981)."""
+    site = build_site(net, [None])
+    site.client.unchanged.but_interfaces("up0")
+    server: Sections = {"Server": {"Address": f"[{SERVER_ADDRESSES_6[0]}]:{PORT}"}}
+    with tunnel(site, client=server) as t, Stream(site.client, site.server, INNER) as stream:
+        before = paths(t.client, "up0")
+        old, new = "2001:db8:1:0::2/64", "2001:db8:1:0::77/64"
+        site.client.ip("-6", "addr", "add", new, "dev", "up0")
+        site.client.ip("-6", "addr", "change", old, "dev", "up0", "preferred_lft", "0")
+        started = time.monotonic()
+        t.client.wait_for("another path", lambda: paths(t.client, "up0") and paths(t.client, "up0") != before)
+        assert since(started, "a new path after a change of the IPv6 address") < 3
+        site.client.ip("-6", "addr", "del", old, "dev", "up0")
+        time.sleep(1)
+    print(f"longest gap {stream.result.longest_gap:.3f} s, lost {stream.result.lost}")
+    assert stream.result.longest_gap < 2
+    assert t.client.log.read_text().count("tunnel up") == 1
 
 
 @pytest.mark.parametrize("how", ["carrier", "down", "address", "route"])

@@ -34,6 +34,6 @@ def test_resident_memory(net: Net) -> None:
         time.sleep(1)
         growth = (server.memory() - before) / MORE
         print(f"server {idle / MB:.1f} MB, client {max(clients) / MB:.1f} MB, each {growth / 1000:.0f} kB more")
-    assert idle <= 75 * MB
-    assert max(clients) <= 65 * MB
+    assert idle <= 45 * MB
+    assert max(clients) <= 45 * MB
     assert growth <= 150_000

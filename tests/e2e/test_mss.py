@@ -23,7 +23,7 @@ from tests.lab.site import build_site
 from tests.lab.traffic import Transfer, ping
 from tests.lab.tunnel import Tunnel, tunnel
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.pace]
 
 LINK = 1400
 LAN, FAR = ("192.168.7", "fd00:7:"), ("203.0.113", "fd00:113:")

@@ -13,7 +13,7 @@ from tests.lab.site import SERVER_ADDRESSES, SERVER_ADDRESSES_6, Site, build_sit
 from tests.lab.traffic import ping, transfer
 from tests.lab.tunnel import INNER, PORT, Daemon, tunnel
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.pace]
 
 SERVERS = {28: SERVER_ADDRESSES[0], 48: f"[{SERVER_ADDRESSES_6[0]}]"}  # by the size of IP and UDP headers
 
@@ -32,6 +32,12 @@ def mtu_of(namespace: Namespace, interface: str) -> int:
 def refused_by_the_kernel(daemon: Daemon) -> int:
     """Datagrams larger than the interface takes, among others."""
     return int(daemon.stats()["drops"].get("socket_send", 0))
+
+
+def found_by(server: Daemon) -> int:
+    """The largest IP packet that the server's own search has found to fit its paths to the client."""
+    paths = [path for client in server.stats()["clients"] for path in client["paths"] if path["state"] == "active"]
+    return min((int(path["mtu"]) for path in paths), default=0) - OVERHEAD - SPREAD_BYTES
 
 
 def inner(mtu: int, headers: int = 28) -> int:
@@ -63,8 +69,20 @@ def test_the_tunnel_follows_when_a_link_gets_another_mtu(net: Net) -> None:
             set_mtu(site, mtu, 1)
             expected = inner(min(mtu, 1500))
             t.client.wait_for(f"a TUN for links of {mtu}", lambda: mtu_of(site.client, "mqc0") == expected)  # noqa: B023
+            t.server.wait_for("as much the other way", lambda: found_by(t.server) == expected)  # noqa: B023
             answer = ping(site.client, INNER, size=expected - 28, fragment=False)
             assert answer.received == answer.sent, answer.output
+
+
+def test_jumbo_frames_come_while_the_tunnel_is_up(net: Net) -> None:
+    site = build_site(net, [None])
+    with tunnel(site) as t:
+        set_mtu(site, 9000)
+        t.client.wait_for("jumbo frames", lambda: mtu_of(site.client, "mqc0") == inner(9000))
+        t.server.wait_for("as much the other way", lambda: found_by(t.server) == inner(9000))
+        assert mtu_of(site.server, "mqs0") >= inner(9000)
+        answer = ping(site.server, t.client_address, size=inner(9000) - 28, fragment=False)
+        assert answer.received == answer.sent, answer.output
 
 
 def test_without_paths_of_its_own_the_client_knows_the_mtu_too(net: Net) -> None:

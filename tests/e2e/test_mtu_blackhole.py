@@ -19,7 +19,7 @@ from tests.lab.site import build_site
 from tests.lab.traffic import Result, Stream, Transfer, ping
 from tests.lab.tunnel import INNER, INNER_6, tunnel
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.pace]
 
 HEADERS = OVERHEAD + SPREAD_BYTES + 28
 COARSE = 16  # bytes that the search may leave unused
@@ -98,7 +98,8 @@ def test_a_link_that_takes_less_from_now_on(net: Net, mtu: int) -> None:
 def test_a_link_that_takes_too_little_from_now_on_beside_a_good_one(net: Net) -> None:
     """Less than inner packets of 1280 bytes need: that path is given up, and the other one carries everything."""
     site = build_site(net, [Shape(rate=50, delay=10), Shape(rate=50, delay=10)])
-    with tunnel(site) as t:
+    paths = ["up0", "up1; role=backup"]  # so that both streams are on the one that shrinks
+    with tunnel(site, client={"Multipath": {"Path": paths}}) as t:
         t.client.wait_for("full size", lambda: mtu_of(site.client, "mqc0") in fits(1500))
         with (
             Stream(site.client, site.server, INNER, size=LEAST - 28) as out,

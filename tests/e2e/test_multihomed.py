@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from tests.lab.net import Net
 from tests.lab.site import SERVER_ADDRESSES, SERVER_ADDRESSES_6, build_site
 from tests.lab.traffic import Stream, ping
-from tests.lab.tunnel import INNER, PORT, tunnel
+from tests.lab.tunnel import INNER, PORT, client_daemon, server_daemon, tunnel
 
 pytestmark = pytest.mark.netns
 
@@ -27,6 +28,17 @@ def test_both_paths_work_with_strict_rp_filter(address: str) -> None:
                 site.set_uplink(broken, up=True)
                 everywhere = set(site.uplinks)
                 t.client.wait_for("both paths are back", lambda: t.client.active_uplinks() == everywhere)  # noqa: B023
+
+
+def test_a_server_that_has_a_link_local_address_alone(net: Net) -> None:
+    """Its zone says by which of the interfaces it is reached, and no other is tried."""
+    site = build_site(net, [None, None])
+    [address] = re.findall(r"inet6 (fe80::\S+)/", site.server.ip("-6", "addr", "show", "dev", "dn1", "scope", "link"))
+    changes = {"Server": {"Address": f"[{address}%up1]:{PORT}", "Insecure": "true"}}
+    with server_daemon(site), client_daemon(site, changes) as client:
+        client.wait_for("an echo", lambda: ping(site.client, INNER, count=1).received == 1)
+        client.wait_for("a path", client.active_uplinks)
+        assert client.active_uplinks() == {"up1"}
 
 
 @pytest.mark.long

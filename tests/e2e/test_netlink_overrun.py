@@ -15,7 +15,7 @@ from tests.lab.site import build_site
 from tests.lab.traffic import Stream
 from tests.lab.tunnel import INNER, tunnel
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.pace]
 
 EVENTS = 20_000
 

@@ -10,7 +10,7 @@ from tests.lab.site import build_site
 from tests.lab.traffic import Transfer
 from tests.lab.tunnel import INNER, tunnel
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.pace]
 
 
 @pytest.mark.parametrize("without", ["", *NAMES, ",".join(NAMES)])

@@ -11,7 +11,7 @@ from tests.lab.site import build_site
 from tests.lab.traffic import Stream, ping, transfer
 from tests.lab.tunnel import INNER, INNER_6, tunnel
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.pace]
 
 HEADERS = {INNER: 28, INNER_6: 48}  # IP and ICMP echo
 

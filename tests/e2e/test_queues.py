@@ -16,7 +16,7 @@ from tests.lab.site import SERVER_ADDRESSES, Site, build_site
 from tests.lab.traffic import Transfer, ping
 from tests.lab.tunnel import INNER, client_daemon, inner_addresses, server_daemon, tunnel
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.pace]
 
 ADDED = 20  # ms
 
@@ -28,7 +28,7 @@ def dropped_before(namespace: Namespace, interface: str) -> int:
 
 
 @pytest.mark.parametrize("shape", [None, Shape(rate=300, delay=10)], ids=["unshaped", "300M"])
-@pytest.mark.parametrize("upload", [True, False], ids=["upload", "download"])
+@pytest.mark.parametrize("upload", [True, pytest.param(False, marks=pytest.mark.long)], ids=["upload", "download"])
 def test_a_full_flow_delays_a_ping_beside_it_little(net: Net, upload: bool, shape: Shape | None) -> None:
     site = build_site(net, (shape,))
     with tunnel(site) as opened:

@@ -20,7 +20,7 @@ from tests.lab.traffic import Stream, Transfer
 from tests.lab.tunnel import INNER, Tunnel, tunnel
 from tests.system.inside import inside
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.pace]
 
 NETLINK_NETFILTER = 12
 CTNETLINK_DELETE = 1 << 8 | 2  # NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_DELETE: without a tuple, all

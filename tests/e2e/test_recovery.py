@@ -24,7 +24,7 @@ from tests.lab.tunnel import (
     tunnel,
 )
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.pace]
 
 MOST = 70  # seconds: a pause between two attempts, and one attempt
 BACK = 5  # seconds after its links are back that a tunnel is

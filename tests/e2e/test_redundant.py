@@ -16,7 +16,7 @@ from tests.lab.site import Site, build_site
 from tests.lab.traffic import Stream, StreamResult, ping
 from tests.lab.tunnel import INNER, Daemon, Tunnel, client_daemon, server_daemon, tunnel
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.pace]
 
 LINKS = (Shape(rate=50, delay=10), Shape(rate=50, delay=25))
 SIZE, INTERVAL = 1000, 0.005  # bytes of UDP payload, seconds between two packets

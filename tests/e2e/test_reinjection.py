@@ -12,7 +12,7 @@ from tests.lab.site import Site, build_site
 from tests.lab.traffic import Stream, StreamResult
 from tests.lab.tunnel import INNER, Tunnel, tunnel
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.pace]
 
 INTERVAL = 0.002  # seconds: 500 packets per second
 LINKS = (Shape(rate=50, delay=10), Shape(rate=20, delay=25))

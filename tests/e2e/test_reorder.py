@@ -13,7 +13,7 @@ from tests.lab.site import Site, build_site
 from tests.lab.traffic import Stream, StreamResult
 from tests.lab.tunnel import INNER, tunnel
 
-pytestmark = [pytest.mark.netns, pytest.mark.slow]
+pytestmark = [pytest.mark.netns, pytest.mark.slow, pytest.mark.pace]
 
 SECONDS = 6
 INTERVAL, SIZE = 0.00125, 1200  # 7.7 Mbit/s, and headers
@@ -32,7 +32,7 @@ def stream(site: Site, reorder: dict[str, str], *, upload: bool) -> tuple[Stream
     return run.result, told
 
 
-@pytest.mark.parametrize("upload", [True, False], ids=["upload", "download"])
+@pytest.mark.parametrize("upload", [True, pytest.param(False, marks=pytest.mark.long)], ids=["upload", "download"])
 def test_a_single_udp_flow_uses_both_paths_in_order(net: Net, upload: bool) -> None:
     site = build_site(net, LINKS)
     result, told = stream(site, {"Enabled": "on"}, upload=upload)

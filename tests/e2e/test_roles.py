@@ -11,7 +11,7 @@ from tests.lab.site import build_site
 from tests.lab.traffic import ping, transfer
 from tests.lab.tunnel import INNER, Daemon, Tunnel, tunnel
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.pace]
 
 FEW = 100_000  # bytes: acknowledgements, probes and keep-alives of some seconds
 

@@ -87,7 +87,7 @@ def test_ipv6_and_local_networks_by_reload(net: Net) -> None:
         assert ping(site.client, NEIGHBOUR, count=1).received == 1
         reload("IPv6 = auto", "IPv6 = block")
         wait_for("no way", lambda: way(site.client, FAR_6) == "none")
-        assert "fd77" not in site.client.ip("addr", "show", "dev", "mqc0")
+        wait_for("no address", lambda: "fd77" not in site.client.ip("addr", "show", "dev", "mqc0"))
         reload("IPv6 = block\nAllowLan = true", "IPv6 = auto\nAllowLan = false")
         wait_for("the way", lambda: way(site.client, FAR_6) == "mqc0")
         assert ping(site.client, "fd77::1", count=1).received == 1

@@ -15,7 +15,7 @@ from tests.lab.site import Site, build_site
 from tests.lab.traffic import Transfer, ping
 from tests.lab.tunnel import INNER, KEY, Daemon, Sections, client_daemon, inner_addresses, server_daemon
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.pace]
 
 USER: Sections = {"Auth": {"User": f"alice:{KEY}", "MaxClients": 1}}
 SECONDS = 14
@@ -51,7 +51,11 @@ def echo(client: Daemon) -> Callable[[], Any]:
 
 @pytest.mark.parametrize(
     ("end", "upload", "allowed"),
-    [(kill, True, 2), (kill, False, 2), pytest.param(Daemon.stop, True, 3, marks=pytest.mark.long)],
+    [
+        (kill, True, 2),
+        pytest.param(kill, False, 2, marks=pytest.mark.long),
+        pytest.param(Daemon.stop, True, 3, marks=pytest.mark.long),
+    ],
     ids=["SIGKILL, upload", "SIGKILL, download", "SIGTERM, upload"],
 )
 def test_a_stream_survives_a_restarted_server(

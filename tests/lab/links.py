@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import subprocess
+import zlib
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -49,10 +50,17 @@ class Link:
         return f"{self.name}:{a}:{b}:{self.shape}"
 
 
+def processor() -> str:
+    """Its model, and what it can do: under a hypervisor one name stands for several."""
+    lines = Path("/proc/cpuinfo").read_text().partition("\n\n")[0].splitlines()
+    return "\n".join(line for line in lines if line.startswith(("model name", "flags", "CPU part", "Features")))
+
+
 def compiled(name: str, *flags: str) -> Path:
-    """The program made of tests/NAME.c, in build/; compiled again when its source is newer."""
+    """The program made of tests/NAME.c, in build/, of these flags for this processor, as -march=native makes one that
+    others may not run; compiled again when its source is newer."""
     source = SOURCES.parent / f"{name}.c"
-    program = BUILD.parent / source.stem
+    program = BUILD.parent / f"{source.stem}-{zlib.crc32(repr((flags, processor())).encode()):08x}"
     BUILD.mkdir(parents=True, exist_ok=True)
     with (BUILD / "compile.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -162,10 +162,10 @@ class Machine:
         self.run("journalctl", "--sync")
         return [json.loads(line) for line in self.run("journalctl", "-ojson", *matches).splitlines()]
 
-    def reboot(self) -> None:
+    def reboot(self, *options: str) -> None:
         """What systemd does on `reboot`: the same files, a new boot, and a network as it was outside."""
         leader = self._leader
-        self.run("systemctl", "reboot", check=False)
+        self.run("systemctl", "reboot", *options, check=False)
         self._wait_until_booted(leader)
 
     def remove(self) -> None:

@@ -1,7 +1,8 @@
 """Network namespaces for tests: a Net makes them, runs commands and programs in them, and removes all of it.
 
 Names carry the process id, so that two test runs on one machine never meet. The machine's own namespace is
-never touched. Whatever still runs in one of our namespaces when the Net closes is ended by its process id.
+never touched. Whatever still runs in one of our namespaces when the Net closes is ended by its process id. One that
+nobody closed, as pytest does not after a second SIGINT, is closed when the process ends.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing.util import Finalize
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, ClassVar
 
 from tests.lab.unchanged import Unchanged
 
@@ -87,13 +89,32 @@ class Namespace:
         return counters["tx"]["bytes"], counters["rx"]["bytes"]
 
     def processes(self) -> list[int]:
-        return [int(pid) for pid in run("ip", "netns", "pids", self.name, check=False).split()]
+        return _processes(self.name)
 
     def remove(self) -> None:
-        for pid in self.processes():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        run("ip", "netns", "delete", self.name, check=False)
+        _remove(self.name)
+
+
+def _processes(namespace: str) -> list[int]:
+    return [int(pid) for pid in run("ip", "netns", "pids", namespace, check=False).split()]
+
+
+def _remove(namespace: str) -> None:
+    for pid in _processes(namespace):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    run("ip", "netns", "delete", namespace, check=False)
+
+
+def _close_all() -> None:
+    """This process ends: whatever interrupted it, and where, nothing of its Nets stays. What interrupts now is too
+    late."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for net in [net for net in Net.entered if net.owner == os.getpid()]:
+        with contextlib.suppress(Exception):
+            net.__exit__(KeyboardInterrupt, None, None)
+    for path in Path("/run/netns").glob(f"mq{os.getpid()}-*"):
+        _remove(path.name)
 
 
 def _remove_orphans() -> None:
@@ -107,10 +128,13 @@ def _remove_orphans() -> None:
 class Net:
     """Context manager: namespaces and veth links that live as long as the `with` block."""
 
+    entered: ClassVar[list[Net]] = []  # and not closed yet; also by the process that this one was forked from
+    _watched: ClassVar[set[int]] = set()  # processes whose end will be noticed
     _serial = itertools.count()
 
     def __init__(self, *, strict_rp_filter: bool = False) -> None:
-        self._prefix = f"mq{os.getpid()}-{next(self._serial)}"
+        self.owner = os.getpid()
+        self._prefix = f"mq{self.owner}-{next(self._serial)}"
         self._rp_filter = 1 if strict_rp_filter else 0
         self._stack = contextlib.ExitStack()
         self.directory = BUILD / self._prefix
@@ -118,10 +142,15 @@ class Net:
     def __enter__(self) -> Net:
         _remove_orphans()
         self.directory.mkdir(parents=True, exist_ok=True)
+        if self.owner not in self._watched:
+            self._watched.add(self.owner)
+            Finalize(None, _close_all, exitpriority=0)  # atexit does not work in the children of multiprocessing
+        self.entered.append(self)
         return self
 
     def __exit__(self, *details: Any) -> None:
         self._stack.__exit__(*details)
+        self.entered.remove(self)
 
     def enter(self, resource: Any) -> Any:
         """Enter a context manager that is to be left when this Net closes, before its namespaces go."""

@@ -68,6 +68,20 @@ def build_site(net: Net, links: Sequence[Shape | None]) -> Site:
     return Site(net, server, client, tuple(f"up{n}" for n in range(len(links))), emulator)
 
 
+def network_behind(site: Site) -> Namespace:
+    """A machine of a LAN for which the client is the router: its packets are forwarded, in both families."""
+    lan, client = site.net.namespace("lan"), site.client
+    site.net.veth(lan, "eth0", client, "lan0")
+    for namespace, interface, host in ((lan, "eth0", 2), (client, "lan0", 1)):
+        namespace.ip("addr", "add", f"192.168.7.{host}/24", "dev", interface)
+        namespace.ip("addr", "add", f"2001:db8:7::{host}/64", "dev", interface)
+        namespace.ip("link", "set", interface, "up")
+    lan.ip("route", "add", "default", "via", "192.168.7.1")
+    lan.ip("-6", "route", "add", "default", "via", "2001:db8:7::1")
+    client.sysctl(ipv4__ip_forward=1, ipv6__conf__all__forwarding=1)
+    return lan
+
+
 def _address_client(client: Namespace, number: int) -> None:
     interface, metric = f"up{number}", str(100 + number)
     client.ip("addr", "replace", f"10.1.{number}.2/24", "dev", interface)

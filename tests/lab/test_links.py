@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from tests.lab.links import Emulator, Link, Shape
+from tests.lab import links
+from tests.lab.links import Emulator, Link, Shape, compiled
 from tests.lab.net import LabError, Namespace, Net
 from tests.lab.traffic import Stream, ping, stream_result, transfer
 
@@ -106,3 +107,17 @@ def test_stream_result_counts_each_kind_of_harm() -> None:
     result = stream_result(6, arrivals)
     assert (result.received, result.lost, result.duplicates, result.reordered) == (4, 2, 1, 1)
     assert result.longest_gap == pytest.approx(0.6)
+
+
+def test_a_program_is_compiled_for_its_flags_and_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = compiled("lab/linkem", "-lm")
+    assert compiled("lab/linkem", "-lm") == plain
+    quicker = compiled("lab/linkem", "-O3", "-lm")
+    monkeypatch.setattr(links, "processor", lambda: "model name: another")
+    elsewhere = compiled("lab/linkem", "-lm")
+    try:
+        assert len({plain, quicker, elsewhere}) == 3
+        assert all(program.exists() for program in (plain, quicker, elsewhere))
+    finally:
+        quicker.unlink()
+        elsewhere.unlink()

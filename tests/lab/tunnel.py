@@ -1,7 +1,8 @@
 """A real server and real clients in a Site, started as the operator would: `mqvpn --config FILE --mode MODE`.
 
-Every daemon writes its log into the directory of its Net, and its statistics into a file named by the
-environment variable MQVPN_STATS; `tunnel` waits until packets pass and every uplink carries a path.
+Every daemon writes its log into the directory of its Net, and its statistics into a file named by the environment
+variable MQVPN_STATS, or, where its time is measured, tells them when asked. `tunnel` waits until packets pass and
+every uplink carries a path.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mqvpn.cli.call import CallError, call
 from tests.fakes import certificate
 from tests.lab.net import LabError, Namespace, Net, stop, wait_for
 from tests.lab.site import SERVER_ADDRESSES, SERVER_ADDRESSES_6, Site
@@ -55,12 +57,12 @@ class Daemon:
     ) -> None:
         self.namespace, self.mode, self.name = namespace, mode, name
         self.log = net.log(f"{name}.log")
-        self._stats_file = net.directory / f"{name}.json"
+        self._stats_file = net.directory / f"{name}.json" if statistics else None
         state = net.directory / f"{name}.state"
         state.mkdir(exist_ok=True)
         self.name_of_instance = "server" if mode == "server" else _tun_name(config)
         self.control_socket = state / ("server.sock" if mode == "server" else f"client-{self.name_of_instance}.sock")
-        environment = os.environ | ({"MQVPN_STATS": str(self._stats_file)} if statistics else {})
+        environment = os.environ | ({"MQVPN_STATS": str(self._stats_file)} if self._stats_file else {})
         environment |= {"STATE_DIRECTORY": str(state), "RUNTIME_DIRECTORY": str(state)}
         net.daemon_starts(namespace, state)
         argv = (sys.executable, "-m", "mqvpn.cli.main", "--mode", mode, "--config", str(config))
@@ -69,8 +71,10 @@ class Daemon:
             self.process = namespace.popen(*argv, env=environment, **streams)
 
     def stats(self) -> dict[str, Any]:
-        """The newest statistics; empty before the first were written."""
-        with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
+        """The newest statistics; empty before there are any."""
+        with contextlib.suppress(FileNotFoundError, json.JSONDecodeError, CallError):
+            if self._stats_file is None:
+                return call(self.control_socket, "Status")
             answer: dict[str, Any] = json.loads(self._stats_file.read_text())
             return answer
         return {}
@@ -80,9 +84,9 @@ class Daemon:
         return {path["interface"] for path in self.stats().get("paths", ()) if path["state"] == "active"}
 
     def memory(self) -> int:
-        """Resident bytes."""
+        """Resident bytes of its own: how much of libraries is mapped beside depends on the page cache."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS:")) * 1024
+        return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("RssAnon:")) * 1024
 
     def wait_for(self, what: str, condition: Any, timeout: float = 15) -> Any:
         """Like net.wait_for, but gives up at once when the process has ended, and shows its log."""
@@ -169,11 +173,12 @@ def client_daemon(
     *,
     name: str = "client",
     up: Callable[[Namespace, str], object] | None = None,
+    statistics: bool = True,
 ) -> Iterator[Daemon]:
     """Run a client in the site over all its uplinks; the block begins when it has its addresses, an IPv4 and an IPv6
     one unless `up` says otherwise of its namespace and interface."""
     config = client_config(site, changes, name=name)
-    daemon = Daemon(site.net, site.client, "client", name, config)
+    daemon = Daemon(site.net, site.client, "client", name, config, statistics=statistics)
     interface = daemon.name_of_instance
     try:
         daemon.wait_for("the client has addresses", lambda: (up or inner_addresses)(site.client, interface))
@@ -198,15 +203,22 @@ def inner_addresses(namespace: Namespace, interface: str) -> tuple[str, str] | N
 
 
 @contextlib.contextmanager
-def tunnel(site: Site, *, server: Sections | None = None, client: Sections | None = None) -> Iterator[Tunnel]:
+def tunnel(
+    site: Site, *, server: Sections | None = None, client: Sections | None = None, statistics: bool = True
+) -> Iterator[Tunnel]:
     """A server, a client, and a tunnel that carries packets over every uplink (or those given by Path)."""
     uplinks = (client or {}).get("Multipath", {}).get("Path", site.uplinks)
     assert not isinstance(uplinks, (str, int)), "Path is a sequence of interfaces"
-    with server_daemon(site, server) as server_end, client_daemon(site, client) as client_end:
+    names = {uplink.partition(";")[0] for uplink in uplinks}
+    ends = (
+        server_daemon(site, server, statistics=statistics),
+        client_daemon(site, client, statistics=statistics),
+    )
+    with ends[0] as server_end, ends[1] as client_end:
         addresses = inner_addresses(site.client, "mqc0")
         assert addresses is not None
         client_end.wait_for("an echo through the tunnel", lambda: _answers(site.client, INNER))
-        client_end.wait_for("a path on every uplink", lambda: client_end.active_uplinks() == set(uplinks))
+        client_end.wait_for("a path on every uplink", lambda: client_end.active_uplinks() == names)
         yield Tunnel(site, server_end, client_end, *addresses)
 
 

@@ -93,12 +93,14 @@ def test_a_stop_lifts_it_though_systemd_keeps_its_owner(shut: Pair, state: str) 
     assert not [entry for entry in shut.client.journal("-b", "-u", CLIENT) if "not permitted" in entry["MESSAGE"]]
 
 
-def test_it_stands_until_the_machine_is_down(shut: Pair) -> None:
-    """On `reboot` the network stands longer than the client. Here it stands for ever, so the block does, too."""
+@pytest.mark.parametrize("options", [(), ("--force",)], ids=["in order", "forced"])
+def test_it_stands_until_the_machine_is_down(shut: Pair, options: tuple[str, ...]) -> None:
+    """On `reboot` the network stands longer than the client. Here it stands for ever, so the block does, too. Forced,
+    no unit is stopped: the next PID 1 ends all processes, and there is no systemd that could be asked."""
     shut.connect()
     namespace = shut.client.namespace
     with Capture(namespace, ["up0", "up1"]) as capture, chatter(namespace):
-        shut.client.reboot()
+        shut.client.reboot(*options)
     assert capture.leaks([(SERVER_ADDRESS, 443)]) == []
     assert blocked(shut)
     assert shut.client.show(CLIENT, "ActiveState") == {"ActiveState": "inactive"}

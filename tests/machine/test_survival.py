@@ -12,7 +12,7 @@ from tests.lab.traffic import Transfer
 from tests.machine.tunnel import CLIENT, INNER, SERVER, Pair
 from tests.system.snapshot import difference, snapshot
 
-pytestmark = pytest.mark.machine
+pytestmark = [pytest.mark.machine, pytest.mark.pace]
 STALL = {SERVER: "/run/mqvpn/server/stall", CLIENT: "/run/mqvpn/client-home/stall"}  # in a directory of its own
 RECOVERY = 5.0  # seconds; two are promised for a machine that does nothing else
 

@@ -83,7 +83,8 @@ def test_bash_names_the_instances(scripts: dict[str, str], tmp_path: Path) -> No
     assert complete(script, "mqvpnctl", "up", "", folder=tmp_path) == {"-h", "--help"}
     for file in ("etc/server.conf", "etc/client-home.conf", "etc/client-a.b.conf", "etc/other.conf"):
         (tmp_path / file).touch()
-    (tmp_path / "run" / "client-mqvpn0.sock").touch()
+    for name in ("client-mqvpn0", "dns"):  # mqvpn-dns.socket is no instance
+        (tmp_path / "run" / f"{name}.sock").touch()
     expected = {"server", "home", "a.b", "mqvpn0"}
     assert complete(script, "mqvpnctl", "up", "", folder=tmp_path) == expected | {"-h", "--help"}
     assert complete(script, "mqvpnctl", "diagnose", "h", folder=tmp_path) == {"home"}

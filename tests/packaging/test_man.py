@@ -6,13 +6,17 @@ import argparse
 import re
 import shutil
 import subprocess
+from collections.abc import Collection
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from mqvpn.config import credential
 from mqvpn.config.setting import Row
 from mqvpn.config.table import ROWS
+from mqvpn.daemon import exit, stats
+from mqvpn.system import offloads
 from tests.packaging.script import load
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -66,6 +70,26 @@ def test_every_key(row: Row, pages: dict[str, str]) -> None:
         assert f".Ss [{row.section}]" in described
     else:
         assert re.search(rf"\.It \[{row.section}\]\n[^.]*\b{row.key}\b", inert)
+
+
+@pytest.mark.parametrize(
+    ("page", "statuses"),
+    [
+        ("mqvpn.1", exit.ERRNOS.keys()),
+        ("mqvpn-client@.8", exit.ERRNOS.keys()),
+        ("mqvpn-server.8", {exit.FAILED, exit.UNDO, exit.CONFIG}),
+    ],
+)
+def test_every_exit_status(page: str, statuses: Collection[int], pages: dict[str, str]) -> None:
+    told = pages[page].split(".Sh EXIT STATUS")[1].split(".Sh")[0]
+    found = {int(number) for number in re.findall(r"^(?:\.It )?(\d+)", told, re.M)}
+    assert found == {0, 2, *statuses}
+
+
+def test_every_variable_for_operators(pages: dict[str, str]) -> None:
+    names = {"STATE_DIRECTORY", "RUNTIME_DIRECTORY", credential.VARIABLE, stats.VARIABLE, offloads.VARIABLE}
+    assert set(re.findall(r"\.It Ev (\S+)", pages["mqvpn.1"])) == names
+    assert all(f"{name}" in pages["mqvpn.1"] for name in offloads.NAMES)
 
 
 def test_every_page_that_is_named_exists(pages: dict[str, str]) -> None:

@@ -6,7 +6,7 @@ CLIENT_INNER, SERVER_INNER = bytes([10, 8, 0, 2]), bytes([10, 8, 0, 1])
 
 
 def _checksum(data: bytes) -> int:
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF
@@ -23,4 +23,4 @@ def udp_packet(number: int, size: int = 200, *, to_server: bool = True, port: in
 
 def number_of(packet: bytes) -> int:
     """The number inside."""
-    return struct.unpack_from("!Q", packet, 28)[0]
+    return int(struct.unpack_from("!Q", packet, 28)[0])

@@ -44,9 +44,8 @@ CONNECTION_EVENTS = frozenset(
 
 
 def client_configuration(*, suite: CipherSuite | None = None, **settings: Any) -> Any:
-    configuration = quic_configuration(
-        is_client=True, **{"idle_timeout": 30.0, "verify": False, "server_name": "localhost"} | settings
-    )
+    chosen: dict[str, Any] = {"idle_timeout": 30.0, "verify": False, "server_name": "localhost"} | settings
+    configuration = quic_configuration(is_client=True, **chosen)
     if suite is not None:
         configuration.cipher_suites = [suite]
     return configuration
@@ -100,8 +99,8 @@ class End:
             return
         for socket, remote, _, data in self.quic.flush(self.net.now):
             self._send(self.addresses[socket], remote, data)
-        while (event := self.quic.next_event()) is not None:
-            self.events.append(event)
+        while (told := self.quic.next_event()) is not None:
+            self.events.append(told)
         self.transmit()
 
     def transmit(self) -> None:

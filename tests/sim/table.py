@@ -21,8 +21,9 @@ class Rows:
         if report.when != "call":
             return
         name = report.nodeid.split("/")[-1].replace(".py::test_", ": ").removeprefix("test_")
-        found = [value for key, value in report.user_properties if key == "figures" and isinstance(value, Figures)]
-        for figures in found or [None]:
+        values = [value for key, value in report.user_properties if key == "figures"]
+        for figures in values or [None]:
+            assert figures is None or isinstance(figures, Figures)
             measured = (f"{figures.goodput:.2f}", f"{figures.gap * 1000:.0f}", figures.spurious) if figures else "---"
             self.rows.append(ROW.format(name, *measured, report.outcome))
 

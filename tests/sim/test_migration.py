@@ -8,7 +8,7 @@ from mqvpn.wire.frame import PathRetireConnectionId, TransportErrorCode
 from tests.sim.net import Endpoint, Link
 from tests.sim.packets import udp_packet
 from tests.sim.pair import Pair
-from tests.sim.traffic import bind, exchange
+from tests.sim.traffic import SIZE, bind, exchange
 
 THIEF: Endpoint = ("203.0.113.66", 6666)
 
@@ -131,6 +131,23 @@ def test_no_more_than_three_times_what_came_goes_to_an_address_that_is_not_valid
             break
         sent = sum(len(data) for _, destination, data in pair.server.sent if destination[0] == "198.51.100.7")
         assert sent <= 3 * heard
+
+
+def test_nor_of_a_burst_that_leaves_at_once() -> None:
+    pair = connected()
+    grow(pair)
+    pair.net.links["10.0.1.1"].to_client = Link(is_up=False)  # it never hears the challenges
+    pair.server.keep_sent = True
+    move(pair, "198.51.100.7", 50000)
+    before = pair.s.engine_connection.path(0).rx_bytes
+    pair.client.send_packets([udp_packet(1)])
+    while pair.s.paths[0].remote[0] != "198.51.100.7":
+        pair.run(0.001)
+    pair.server.send_packets([udp_packet(number, SIZE, to_server=False) for number in range(40)])
+    pair.run(0.005)
+    heard = pair.s.engine_connection.path(0).rx_bytes - before
+    sent = sum(len(data) for _, destination, data in pair.server.sent if destination[0] == "198.51.100.7")
+    assert 0 < sent <= 3 * heard
 
 
 def copied(pair: Pair) -> None:
@@ -278,8 +295,8 @@ def test_both_addresses_are_challenged_when_a_path_moves() -> None:
     padded = {destination for _, destination, data in pair.server.sent if len(data) == 1200}
     assert padded == {old}  # the amplification limit does not permit it at the new one yet
     exchange(pair, 4.0)
-    assert pair.s.paths[0].validation is None
-    assert pair.s.paths[0].previous is pair.s.paths[0].recall is pair.s.paths[0].previous_cid is None
+    path = pair.s.paths[0]
+    assert (path.validation, path.previous, path.recall, path.previous_cid) == (None, None, None, None)
     sent = len(pair.server.sent)
     exchange(pair, 1.0)
     assert old not in {destination for _, destination, _ in pair.server.sent[sent:]}

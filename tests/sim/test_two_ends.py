@@ -1,7 +1,11 @@
 """Two ends over simulated networks: the life of a connection and of its paths, in virtual time."""
 
+import logging
+from typing import Any
+
 import pytest
 
+from mqvpn.multipath.configuration import CIPHER_SUITES
 from mqvpn.multipath.events import PathAbandoned, PathAlive, PathEstablished, PathSuspect
 from mqvpn.multipath.pathstate import PathState
 from mqvpn.multipath.seam import ConnectionTerminated
@@ -10,7 +14,7 @@ from tests.sim.net import Link
 from tests.sim.pair import Pair
 from tests.sim.traffic import bind, exchange
 
-ROUGH = {"delay": 0.02, "jitter": 0.01, "loss": 0.05, "duplicate": 0.05}
+ROUGH: dict[str, Any] = {"delay": 0.02, "jitter": 0.01, "loss": 0.05, "duplicate": 0.05}
 
 
 def test_handshake_opens_path_0_at_both_ends() -> None:
@@ -20,6 +24,16 @@ def test_handshake_opens_path_0_at_both_ends() -> None:
         assert end.seen(PathEstablished) == [PathEstablished(0)]
         assert quic.multipath
         assert quic.inner_mtu() >= 1280
+
+
+@pytest.mark.parametrize("turned", [False, True], ids=["our client", "a client that would rather have another"])
+def test_the_cheapest_cipher_that_both_have(caplog: pytest.LogCaptureFixture, turned: bool) -> None:
+    pair = Pair()
+    if turned:
+        pair.c.configuration.cipher_suites = list(reversed(CIPHER_SUITES))
+    with caplog.at_level(logging.DEBUG):
+        pair.connect(0.1)
+    assert "packets are protected with AES_128_GCM_SHA256" in caplog.text
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -198,7 +212,8 @@ def test_nat_rebinding_is_followed_after_validation() -> None:
 def test_without_the_extension_one_path_works_and_no_other_can_be_opened() -> None:
     from mqvpn.multipath.connection import CannotOpenPath
 
-    for settings in ({"client_max_path_id": None}, {"server_max_path_id": None}):
+    for without in ("client_max_path_id", "server_max_path_id"):
+        settings: dict[str, Any] = {without: None}
         pair = Pair(**settings)
         pair.connect()
         assert not pair.c.multipath

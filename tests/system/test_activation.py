@@ -11,7 +11,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -79,15 +78,6 @@ def test_without_names_they_are_unknown(udp: socket.socket) -> None:
 def test_those_of_another_process_are_not_ours(udp: socket.socket) -> None:
     assert started(udp, names="udp", pid="1")["found"] == {}
     assert started()["found"] == {}
-
-
-@pytest.fixture
-def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
-        listener.bind(str(tmp_path / "notify"))
-        listener.settimeout(5)
-        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
-        yield listener
 
 
 def received(systemd: socket.socket) -> tuple[str, list[int]]:

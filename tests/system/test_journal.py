@@ -7,6 +7,7 @@ import logging
 import os
 import socket
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -76,6 +77,25 @@ def test_a_large_entry_goes_in_a_file(log: logging.Logger, journald: socket.sock
     with open(fds[0], "rb") as file:
         file.seek(0)
         assert decode(file.read())["MESSAGE"] == text
+
+
+def test_a_journal_that_stands_still_holds_nothing_up(log: logging.Logger, journald: socket.socket) -> None:
+    """Nobody reads: the first line that has no room waits a little, the others not at all, and they are counted."""
+    handler = log.handlers[0]
+    assert isinstance(handler, JournalHandler)
+    begin, sent = time.monotonic(), 0
+    while not handler._lost:
+        log.info("%d", sent)
+        sent += 1
+    for _ in range(100):
+        log.info("lost")
+    log.info("x" * 1_000_000)
+    assert time.monotonic() - begin < 2
+    assert [decode(journald.recv(10000))["MESSAGE"] for _ in range(sent - 1)] == [str(n) for n in range(sent - 1)]
+    log.info("after")
+    complaint, after = (decode(journald.recv(10000)) for _ in range(2))
+    assert (complaint["MESSAGE"], complaint["PRIORITY"]) == ("the journal had no room for 102 lines", "4")
+    assert after["MESSAGE"] == "after"
 
 
 def test_without_a_journal_nothing_is_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from ipaddress import ip_address, ip_interface
 
 import pytest
@@ -121,6 +122,9 @@ def test_reaches_only_by_interfaces_that_have_a_route(net: Net) -> None:
             assert netlink.reaches(ip_address("192.0.2.1"), "eth2")
             assert netlink.reaches(ip_address("2001:db8:2::1"), "eth2")
             assert not netlink.reaches(SERVER, "eth9")
+            for zone in ("eth2", socket.if_nametoindex("eth2")):
+                assert netlink.reaches(ip_address(f"fe80::1%{zone}"), "eth2")
+                assert not netlink.reaches(ip_address(f"fe80::1%{zone}"), "eth1")
             client.ip("route", "add", "default", "via", "192.0.2.1", "dev", "eth2", "metric", "500")
             client.ip("-6", "route", "add", "default", "via", "2001:db8:2::1", "dev", "eth2", "metric", "5000")
             for server in (SERVER, SERVER6):

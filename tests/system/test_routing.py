@@ -266,7 +266,11 @@ def test_without_ipv6_on_the_interfaces_it_can_be_refused_too(net: Net) -> None:
     def run() -> None:
         with Netlink() as netlink:
             routing.apply(netlink, TunnelRoutes("tun0", refused=(ip_network("::/0"),)), FIRST)
+            assert {str(route) for route in netlink.routes(FIRST.table)} == {
+                f"route ::/0 unreachable metric {routing.UNREACHABLE_METRIC}"
+            }
             routing.apply(netlink, EMPTY, FIRST)
+            assert netlink.routes(FIRST.table) == netlink.rules() == frozenset()
 
     inside(client, run)
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mqvpn.system import block, stub
 from mqvpn.system.block import Block
 from mqvpn.system.routing import MARK
+from mqvpn.wire.dns import Kind
 from tests.lab.nameserver import name_server
 from tests.lab.net import Namespace, Net
 from tests.system.inside import inside
@@ -72,6 +74,52 @@ def test_a_name_server_that_is_silent_and_one_that_knows_no_such_name(
     with name_server(host, "unknown", *FOUND):
         assert inside(client, look_up, tmp_path / "resolv.conf", "nameserver 10.5.0.2\n") == []
     assert inside(client, look_up, tmp_path / "resolv.conf", "nameserver 10.5.0.2\n") == []
+
+
+async def silence() -> list[str]:
+    await asyncio.Event().wait()
+    return []
+
+
+async def refusal() -> list[str]:
+    raise ConnectionRefusedError
+
+
+async def these(*addresses: str) -> list[str]:
+    return list(addresses)
+
+
+@pytest.mark.parametrize(
+    ("first", "asked", "found"),
+    [
+        ((silence, lambda: these("192.0.2.7")), 1, ["192.0.2.7"]),
+        ((silence, these), 2, ["2001:db8::7", "192.0.2.8"]),
+        ((silence, refusal), 2, ["2001:db8::7", "192.0.2.8"]),
+        ((these, these), 1, []),
+    ],
+    ids=["no word about IPv6", "no address", "one refused", "no such name"],
+)
+def test_an_answer_that_is_half_there(
+    monkeypatch: pytest.MonkeyPatch, first: tuple[Any, Any], asked: int, found: list[str]
+) -> None:
+    """And no question is left waiting for its answer, with its socket, when the other one has failed."""
+    answers = {"192.0.2.1": first, "192.0.2.2": (lambda: these("2001:db8::7"), lambda: these("192.0.2.8"))}
+    questions: list[str] = []
+
+    async def ask(server: str, name: str, kind: Kind, mark: int) -> list[str]:
+        questions.append(server)
+        answer: list[str] = await answers[server][kind is Kind.A]()
+        return answer
+
+    async def story() -> list[str]:
+        result = await stub.look_up(NAME, MARK, list(answers))
+        await asyncio.sleep(0.01)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        return result
+
+    monkeypatch.setattr(stub, "TIMEOUT", 0.05)
+    monkeypatch.setattr(stub, "_ask", ask)
+    assert (asyncio.run(story()), len(set(questions))) == (found, asked)
 
 
 def test_the_name_servers_of_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

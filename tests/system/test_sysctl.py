@@ -13,6 +13,7 @@ import pytest
 from mqvpn.system.errors import OperationFailed
 from mqvpn.system.sysctl import Sysctls
 from mqvpn.system.undo import NOTHING, Change, JournalUnwritable, Undo
+from tests.lab.descriptors import without_descriptors
 from tests.lab.net import Namespace, Net, wait_for
 from tests.system.inside import inside
 from tests.system.snapshot import difference, snapshot
@@ -116,6 +117,46 @@ def test_a_refusal_says_what_to_write_where(tmp_path: Path) -> None:
     problem = "set net/ipv4/ip_forward = 1 in /etc/sysctl.d"
     with Sysctls(tmp_path / "missing") as sysctls, pytest.raises(OperationFailed, match=problem):
         sysctls.forward({4}, "tun0")
+
+
+def test_without_a_descriptor_nothing_is_changed_and_nothing_forgotten(tree: Path, tmp_path: Path) -> None:
+    """Whoever comes later puts it back: that a setting cannot be read does not mean that there is none."""
+    rp_filter(tree, "eth0").write_text("1")
+    first, home = Sysctls(tree, Undo(tmp_path / "client-a")), tmp_path / "client-a"
+    with without_descriptors(), pytest.raises(OperationFailed, match=r"read net.*: Too many open files"):
+        first.loosen_rp_filter("eth0")
+    first.loosen_rp_filter("eth0")
+    with without_descriptors():
+        assert not first.restore()
+        with pytest.raises(OperationFailed, match="Too many open files"):
+            Undo(home)
+        with pytest.raises(OperationFailed, match="Too many open files"):
+            first.forward({6}, "tun0")
+    assert rp_filter(tree, "eth0").read_text() == "2"
+    assert Sysctls(tree, Undo(home)).restore()
+    assert (rp_filter(tree, "eth0").read_text(), Undo(home).record) == ("1", NOTHING)
+
+
+class Guarded(Sysctls):
+    """Somebody keeps eth1 as it is by now."""
+
+    def _write(self, name: str, value: str) -> None:
+        if "eth1" in name and value == "1":
+            raise OperationFailed(f"set {name}", "Permission denied", "ask him")
+        super()._write(name, value)
+
+
+def test_what_cannot_be_put_back_stays_in_the_journal(tree: Path, tmp_path: Path) -> None:
+    for name in ("eth0", "eth1"):
+        rp_filter(tree, name).parent.mkdir(exist_ok=True)
+        rp_filter(tree, name).write_text("1")
+    sysctls = Guarded(tree, Undo(tmp_path / "client-a"))
+    sysctls.loosen_rp_filter("eth0")
+    sysctls.loosen_rp_filter("eth1")
+    assert not sysctls.restore()
+    assert list(Undo(tmp_path / "client-a").record.sysctls) == ["net/ipv4/conf/eth1/rp_filter"]
+    assert Sysctls(tree, Undo(tmp_path / "client-a")).restore()
+    assert [rp_filter(tree, name).read_text() for name in ("eth0", "eth1")] == ["1", "1"]
 
 
 def router(net: Net) -> Namespace:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -79,6 +81,23 @@ def test_whether_the_machine_goes_down(
     systemctl.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     assert unit.machine_stops() is expected
+
+
+@pytest.mark.parametrize("name", ["{folder}/notify", "@mqvpn-test-{pid}"], ids=["file", "abstract"])
+def test_whether_systemd_has_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Its socket remains, as a file, when it is replaced by systemd-shutdown; the socket of one that lives is open."""
+    path = name.format(folder=tmp_path, pid=os.getpid())
+    address = path.replace("@", "\0")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("NOTIFY_SOCKET", path)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(address)
+        assert not unit.machine_stops()
+    assert unit.machine_stops()
+    monkeypatch.setenv("NOTIFY_SOCKET", f"{tmp_path}/never")
+    assert not unit.machine_stops()
+    monkeypatch.delenv("NOTIFY_SOCKET")
+    assert not unit.machine_stops()
 
 
 def test_a_systemctl_that_is_missing_is_no_trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

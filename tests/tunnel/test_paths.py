@@ -187,13 +187,19 @@ def moved(number: int) -> tuple[Uplink, ...]:
     return (Uplink("eth1", 1, V4, local=f"10.0.1.{number}"),)
 
 
-def test_another_address_opens_another_path_and_then_gives_up_the_old_one() -> None:
-    connection = Played()
+def up_and_moved(connection: Played) -> ClientPaths:
+    """Path 1 goes over eth1, which has had another address since 101.0."""
     paths = up(connection)
     paths.handle_link("eth1", moved(2), 100.0)
     paths.open_missing(100.0)
     paths.handle_event(PathEstablished(1), 100.1)
     paths.handle_link("eth1", moved(3), 101.0)
+    return paths
+
+
+def test_another_address_opens_another_path_and_then_gives_up_the_old_one() -> None:
+    connection = Played()
+    paths = up_and_moved(connection)
     assert paths.next_timeout() == 101.0
     paths.open_missing(101.0)
     assert (len(connection.opened), connection.abandoned) == (2, [])
@@ -207,11 +213,7 @@ def test_another_address_opens_another_path_and_then_gives_up_the_old_one() -> N
 
 def test_the_old_path_stays_while_the_new_one_fails() -> None:
     connection = Played()
-    paths = up(connection)
-    paths.handle_link("eth1", moved(2), 100.0)
-    paths.open_missing(100.0)
-    paths.handle_event(PathEstablished(1), 100.1)
-    paths.handle_link("eth1", moved(3), 101.0)
+    paths = up_and_moved(connection)
     paths.open_missing(101.0)
     paths.handle_event(PathAbandoned(2, 0, False), 104.0)
     assert connection.abandoned == []
