@@ -31,7 +31,7 @@ async def report(notifier: Notifier, figures: Figures, describe: Callable[[], st
     told, next_status, failed = "", 0.0, False
     while True:
         if path:
-            failed = write(path, figures(), failed)
+            failed = await asyncio.to_thread(write, path, figures(), failed)  # packets do not wait for a disk
         if loop.time() >= next_status and (status := describe()) != told:
             notifier.status(status)
             told, next_status = status, loop.time() + STATUS_INTERVAL

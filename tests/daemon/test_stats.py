@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,6 +57,28 @@ def test_report_writes_again_and_again(tmp_path: Path, monkeypatch: pytest.Monke
     async def watch() -> None:
         task = asyncio.create_task(report(Notifier(), lambda: {"n": next(counts)}, lambda: "up"))
         await eventually(lambda: path.exists() and json.loads(path.read_text())["n"] >= 2)
+        task.cancel()
+
+    asyncio.run(watch())
+
+
+def test_a_slow_disk_delays_nobody_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop that writes the file also moves the packets."""
+    started, goes_on = threading.Event(), threading.Event()
+
+    def slow(path: str, figures: dict[str, Any], failed: bool = False) -> bool:
+        started.set()
+        return not goes_on.wait(10)
+
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "stats.json"))
+    monkeypatch.setattr("mqvpn.daemon.stats.write", slow)
+
+    async def watch() -> None:
+        begun = time.monotonic()
+        task = asyncio.create_task(report(Notifier(), dict, lambda: "up"))
+        await eventually(started.is_set)
+        assert time.monotonic() - begun < 5
+        goes_on.set()
         task.cancel()
 
     asyncio.run(watch())

@@ -25,7 +25,8 @@ def test_traffic_passes_without_it(net: Net, monkeypatch: pytest.MonkeyPatch, wi
         ):
             assert Transfer(sender, receiver, address, seconds=1, streams=2).start().result().mbit > 20
             datagrams = Transfer(sender, receiver, address, seconds=1, udp_mbit=5, size=1200).start().result()
-            assert datagrams.mbit > 4
+            assert datagrams.lost_percent < 5
+            assert datagrams.mbit > 2  # over a time that lasts until iperf3's own last message is there
         logs = [daemon.log.read_text() for daemon in (opened.server, opened.client)]
     for text in logs:
         assert "packet protection by OpenSSL 3" in text

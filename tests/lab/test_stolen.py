@@ -2,38 +2,40 @@
 
 from __future__ import annotations
 
+import subprocess
 from typing import Any
 
 import pytest
 
-from tests.lab import stolen
 from tests.lab.net import wait_for
-from tests.lab.stolen import Stolen
+from tests.lab.stolen import Stolen, ticks
 
 
-@pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
-    """What the kernel's counters say; the last one stays."""
-    answers = [(1000, 50_000)]
-    monkeypatch.setattr(stolen, "ticks", lambda: answers.pop(0) if len(answers) > 1 else answers[0])
-    monkeypatch.setattr(stolen, "INTERVAL", 0.001)
-    return answers
+class Counters:
+    """What the kernel says; the last answer stays."""
+
+    def __init__(self) -> None:
+        self.answers = [(1000, 50_000)]
+
+    def __call__(self) -> tuple[int, int]:
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 
 
 def test_the_counters_of_this_machine_grow() -> None:
-    before = stolen.ticks()
-    wait_for("a tick of the clock", lambda: stolen.ticks()[1] > before[1])
-    assert stolen.ticks()[0] >= before[0]
+    before = ticks()
+    wait_for("a tick of the clock", lambda: ticks()[1] > before[1])
+    assert ticks()[0] >= before[0]
 
 
-def test_nothing_is_stolen_where_nothing_is_counted(told: list[tuple[int, int]]) -> None:
-    watch = Stolen()
+def test_nothing_is_stolen_where_nothing_is_counted() -> None:
+    watch = Stolen(Counters())
     assert (watch.share, watch.worst, watch.much) == (0.0, 0.0, False)
 
 
-def test_the_worst_interval_counts_and_not_the_mean(told: list[tuple[int, int]]) -> None:
-    watch = Stolen()
-    told[:] = [(1000, 50_100), (1030, 50_200), (1030, 51_000)]
+def test_the_worst_interval_counts_and_not_the_mean() -> None:
+    counters = Counters()
+    watch = Stolen(counters, 0.01)
+    counters.answers = [(1000, 50_100), (1030, 50_200), (1030, 51_000)]
     watch.start()
     wait_for("the interval is over", lambda: watch.worst > 0)
     watch.stop()
@@ -42,6 +44,18 @@ def test_the_worst_interval_counts_and_not_the_mean(told: list[tuple[int, int]])
     assert "3% of the processors, 30% in the worst" in str(watch)
     watch.restart()
     assert not watch.much
+
+
+def test_a_machine_that_stood_still_is_noticed() -> None:
+    watch = Stolen().start()
+    try:
+        wait_for("a nap is over", lambda: watch.latest > 0)
+        assert not watch.much
+        subprocess.run(["sh", "-c", "kill -STOP $PPID; sleep 0.3; kill -CONT $PPID"], check=True)
+        wait_for("it is noticed", lambda: watch.much)
+        assert " ms late at worst" in str(watch)
+    finally:
+        watch.stop()
 
 
 @pytest.mark.parametrize(("much", "outcome"), [(True, {"passed": 1, "rerun": 2}), (False, {"failed": 1})])
