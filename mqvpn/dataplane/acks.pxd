@@ -3,6 +3,9 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from mqvpn.dataplane.state cimport conn_t, core_t, path_t, sink_t
 from mqvpn.dataplane.udp cimport datagram_t
 
+cdef enum:
+    ACK_EVERY = 2                       # ack-eliciting packets that make an ack due soon
+
 cdef struct inbound_t:                  # the packet in hand
     core_t* core
     conn_t* conn

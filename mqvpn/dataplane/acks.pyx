@@ -20,11 +20,10 @@ cdef enum:
     PROTOCOL_VIOLATION = 0x0a
     KEY_UPDATE_ERROR = 0x0e
     ACK_EXPONENT = 3                    # our ack_delay_exponent: 8 microseconds
-    ACK_EVERY = 2                       # ack-eliciting packets that make an ack due soon
     ACK_VOLUME = 2000                   # of them that make it due at once: less than two full packets
 
 cdef double ACK_DELAY = 0.020           # below the 25 ms that we let the peer assume
-cdef double ACK_SOON = 0.001
+cdef double ACK_SOON = 0.005            # what is sent meanwhile takes the ack along
 
 
 cdef struct ack_t:                      # the frame in hand

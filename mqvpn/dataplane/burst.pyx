@@ -7,7 +7,7 @@ A burst is what one sendmsg with UDP_SEGMENT takes: packets of equal size for on
 protection is put on the whole burst when it is closed (section 5.4).
 """
 from libc.string cimport memcpy, memset
-from mqvpn.dataplane.acks cimport ack_due, ack_frame, ack_left
+from mqvpn.dataplane.acks cimport ACK_EVERY, ack_frame, ack_left
 from mqvpn.dataplane.aead cimport TAG
 from mqvpn.dataplane.congestion cimport pacing_allows, pacing_sent
 from mqvpn.dataplane.crypto cimport SAMPLE, header_masks, seal
@@ -244,6 +244,21 @@ cdef inline void segment_left(conn_t* conn, flow_t* flow, packet_t* packet, uint
         queue_pop(&conn.queue, flow)
 
 
+cdef uint32_t rider_of(const conn_t* conn, const path_t* path, uint32_t length, uint32_t size, uint8_t* frame,
+                       double now) noexcept nogil:
+    """The ack that goes with an IP packet, if the path owes one and the packet is small or the burst has room behind
+    it, as behind the end of a super packet: a packet less on its way. Its length."""
+    cdef uint32_t rider
+    if path.ack_at == 0.0 or (path.unacked < ACK_EVERY and path.ack_at > now):
+        return 0
+    if length <= RIDER:
+        return ack_frame(conn, path, frame, now)
+    if path.burst == NULL or size >= path.burst.segment:
+        return 0
+    rider = ack_frame(conn, path, frame, now)
+    return rider if size + rider <= path.burst.segment else 0
+
+
 cdef int send_flow(output_t* out, conn_t* conn, flow_t* flow, int slot, choice_t* choice, uint32_t mtu,
                    double target) noexcept nogil:
     """Segments of one flow on one path until its turn, its packets or the room end. -1: no slot is left."""
@@ -268,8 +283,9 @@ cdef int send_flow(output_t* out, conn_t* conn, flow_t* flow, int slot, choice_t
         if length > mtu:
             refuse(out, conn, flow, packet, mtu)
             continue
-        rider = ack_frame(conn, path, frame, out.now) if length <= RIDER and ack_due(path, out.now) else 0
-        size = header + rider + prefix + length + TAG
+        size = header + prefix + length + TAG
+        rider = rider_of(conn, path, length, size, frame, out.now)
+        size += rider
         if <int64_t>size > room[0]:
             room[0] = 0
             return 0

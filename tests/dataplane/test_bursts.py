@@ -142,7 +142,7 @@ def test_the_second_small_packet_makes_an_ack_due_soon() -> None:
     pair = Pair([Link(delay=0.005)])
     pair.client.push(packets(2, 60), pair.now)
     sent = pair.client.conn.path(0).acked
-    pair.run(0.0125)
+    pair.run(0.0165)
     assert pair.client.conn.path(0).acked == sent + 2
 
 
@@ -160,6 +160,21 @@ def test_an_ack_rides_with_a_small_packet() -> None:
     pair.run(0.006)
     assert pair.client.received[-1:] == answer
     assert pair.client.conn.path(0).acked == acked + 2
+
+
+def test_an_ack_rides_behind_the_end_of_a_super_packet() -> None:
+    """A bulk sender's acks of the other side's small packets cost no packet, and no wake-up."""
+    pair = Pair([Link(delay=0.005)])
+    pair.client.push(packets(2, 60), pair.now)
+    pair.carry(pair.client)
+    pair.jump(pair.now + 0.005)
+    sent, acked = pair.server.conn.path(0).tx_packets, pair.client.conn.path(0).acked
+    pair.server.push([udp_packet(SERVER_ADDRESS, CLIENT_ADDRESS, bytes(size)) for size in (1300, 1300, 900)], pair.now)
+    pair.carry(pair.server)
+    assert pair.server.conn.path(0).tx_packets == sent + 3
+    pair.run(0.006)
+    assert pair.client.conn.path(0).acked == acked + 2
+    assert pair.server.conn.path(0).tx_packets == sent + 3
 
 
 def test_an_ack_does_not_wait_for_a_small_packet_that_cannot_leave() -> None:
