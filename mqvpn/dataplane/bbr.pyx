@@ -85,12 +85,16 @@ cdef void bbr_acked(congestion_t* cc, const sample_t* sample) noexcept nogil:
 
 
 cdef void set_rate(congestion_t* cc, const sample_t* sample) noexcept nogil:
+    """Until the path's rate is known, the initial window per round trip at least: what a handshake and a few keep-alives
+    were delivered at tells nothing of it, and the first flow would queue behind its own first flight."""
     cdef bbr_t* b = &cc.bbr
-    cdef double rate = b.pacing_gain * b.bw * MARGIN
-    if rate == 0.0 and sample.srtt > 0.0:
-        rate = STARTUP_GAIN * cc.cwnd / sample.srtt
-    if b.full_bw_reached or rate > cc.rate:
+    cdef double rate = b.pacing_gain * b.bw * MARGIN, least
+    if b.full_bw_reached:
         cc.rate = rate
+        return
+    least = STARTUP_GAIN * initial_window(cc) / sample.srtt if sample.srtt > 0.0 else 0.0
+    rate = rate if rate > least else least
+    cc.rate = rate if rate > cc.rate else cc.rate
 
 
 cdef void set_cwnd(congestion_t* cc, const sample_t* sample) noexcept nogil:

@@ -90,6 +90,19 @@ def test_bbr_fills_a_satellite_link() -> None:
     assert contest.rate(0, 10) > 0.7 * 20
 
 
+@pytest.mark.parametrize(("algorithm", "most"), [("bbr", 0.006), ("cubic", 0.012)])
+def test_the_first_flow_of_a_tunnel_does_not_queue_behind_its_own_first_flight(algorithm: str, most: float) -> None:
+    """A few small packets went before it. Slow start of the inner flow would end at once: it sees its RTT rise."""
+    pair = Pair([Link(delay=RTT / 2)])
+    pair.client.conn.set_congestion(algorithm)
+    for _ in range(5):
+        pair.client.push(packets(1, 60), pair.now)
+        pair.run(0.1)
+    pair.client.push(packets(10), pair.now)
+    pair.run(RTT / 2 + most)
+    assert len(pair.server.received) == 5 + 10
+
+
 def test_a_source_that_was_quiet_does_not_make_bbr_forget_the_rate() -> None:
     contest = alone("bbr", 4)
     contest.run(5, lambda pair: None if pair.client.conn.queued()[0] else pair.client.push(packets(1), pair.now))
