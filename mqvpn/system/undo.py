@@ -176,7 +176,7 @@ class Undo:
         try:
             with file.open("rb") as opened:
                 value = json.loads(opened.read(MAX_SIZE))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return NOTHING
         if value["namespace"] != self._namespace:
             return NOTHING
