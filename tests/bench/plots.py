@@ -45,6 +45,7 @@ def draw(results: Results, directory: Path) -> dict[str, dict[str, str]]:
         "latency": [("latency.png", "mean round trip, ms", bars(some("latency", "ms mean"), logarithmic=True))],
         "cpu": [("cpu.png", "percent of a core that the busier daemon takes", bars(results.busier("cpu", "CPU %")))],
         "dual": [("aggregation.png", "TCP throughput over two links, Mbit/s", bars(some("dual", "Mbit/s")))],
+        "quic": [("quic.png", "throughput of one QUIC flow, Mbit/s", bars(some("quic", "Mbit/s")))],
         "environments": [
             ("environments.png", "throughput of one QUIC flow, Mbit/s", bars(some("environments", "Mbit/s")))
         ],

@@ -43,6 +43,7 @@ EXPLANATIONS = {
     "latency": "Idle: nothing but the ping. Loaded: beside one TCP flow up that takes all it can get.",
     "fallbacks": "Without NAME: daemons as on a kernel that lacks this offload (`mqvpn/system/offloads.py`).",
     "dual": "Link A has 300 Mbit/s and a delay of 10 ms, link B 80 Mbit/s and 30 ms.",
+    "quic": "The flow inside the tunnel is aioquic with CUBIC, measured from its fourth second on.",
     "failure": """\
 Link A (300 Mbit/s, 10 ms) goes down with notice ("link down") or in silence ("blackhole") 8 s after the beginning and
 comes back 8 s later (4 s and 4 s where the rounds are shorter than 4 s); link B (80 Mbit/s, 30 ms) stays. Meanwhile

@@ -122,7 +122,7 @@ def _added_latency() -> Value:
 
 def _quic_gain() -> Value:
     ways = ("wlb", "A alone", "B alone")
-    found = (_plain("environments", "baseline", way, "Mbit/s") for way in ways)
+    found = (_plain("quic", "baseline", way, "Mbit/s") for way in ways)
     return _of(lambda both, *alone: both / max(alone), *found)
 
 
