@@ -85,7 +85,7 @@ cdef void bbr_acked(congestion_t* cc, const sample_t* sample) noexcept nogil:
 
 
 cdef void set_rate(congestion_t* cc, const sample_t* sample) noexcept nogil:
-    """Until the path's rate is known, the initial window per round trip at least: what a handshake and a few keep-alives
+    """Until the path's rate is known, at least the initial window per round trip: what a handshake and some keep-alives
     were delivered at tells nothing of it, and the first flow would queue behind its own first flight."""
     cdef bbr_t* b = &cc.bbr
     cdef double rate = b.pacing_gain * b.bw * MARGIN, least
