@@ -40,6 +40,7 @@ cdef extern from "<poll.h>" nogil:
 
 cdef enum:
     READS = 32                      # reads of the TUN device in one turn
+    RECEIVED = 1 << 18              # bytes from one socket in one turn, or one batch
     ROUNDS = 256                    # rounds of Engine.transmit() in one turn
     EVENTS = SOCKETS + 2            # descriptors that are waited for
 
@@ -128,9 +129,8 @@ cdef class Mover:
         cdef double due
         cdef int i
         for i in range(self.count):
-            if self.readable[i] and self.sockets.receive(self.numbers[i], self.datagrams):
-                self.engine.receive(self.datagrams, self.refs, now)
-                self.tun_readable |= self.tun.write(self.refs) > 0
+            if self.readable[i]:
+                self.from_socket(self.numbers[i], now)
         if self.tun_readable:
             self.from_tun(now)
         due = self.engine.due()
@@ -138,6 +138,20 @@ cdef class Mover:
             self.engine.timeout(self.refs, now)
             self.tun.write(self.refs)
         self.transmit(now)
+        return 0
+
+    cdef int from_socket(self, int number, double now) except -1:
+        """What has arrived, up to a limit: before a client's packets the handshakes of a crowd may stand in the same
+        queue, and each takes Python milliseconds."""
+        cdef int i
+        cdef unsigned int total = 0
+        cdef bint full = True
+        while full and total < RECEIVED and self.sockets.receive(number, self.datagrams):
+            full = self.datagrams.count == self.datagrams.capacity
+            for i in range(self.datagrams.count):
+                total += self.datagrams.items[i].length
+            self.engine.receive(self.datagrams, self.refs, now)
+            self.tun_readable |= self.tun.write(self.refs) > 0
         return 0
 
     cdef int from_tun(self, double now) except -1:

@@ -67,3 +67,25 @@ def test_it_waits_for_packets_and_until_it_is_quiet(code: int) -> None:
     assert 0.045 <= idle < 0.5
     assert asked < idle
     assert asked >= 0.005
+
+
+def test_packets_do_not_wait_behind_a_queue_of_handshakes() -> None:
+    """Python takes milliseconds for each; the whole queue is read before it has its turn."""
+    machine, device = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    device.setblocking(False)
+    with (
+        machine,
+        device,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as crowd,
+        select.epoll() as epoll,
+    ):
+        server.bind(("127.0.0.1", 0))
+        engine, sockets = Engine(is_server=True), Sockets()
+        sockets.add(0, server.fileno(), server.family)
+        mover = Mover(engine, Tun(device.fileno(), vnet_header=False), sockets, epoll.fileno())
+        mover.watch({0: server.fileno()})
+        for _ in range(50):
+            crowd.sendto(b"\xc0" + bytes(1199), server.getsockname())
+        mover.run(clock())
+        assert len(engine.events()) == 50
