@@ -3,7 +3,8 @@
 
 `cubic` and `bbr` are modules of their own; `none` has no window and no pacing, for links whose rate somebody else
 sees to. Recovery tells what was delivered (once an acknowledgement), lost and CE-marked; the rest of the engine looks
-at `cwnd` and asks the pacing. A burst is the least of one GSO send and a millisecond of the rate, but two packets.
+at `cwnd` and asks the pacing. A burst is a millisecond of the rate, at least two packets and at most one GSO send, or
+a quarter of a millisecond where that is more.
 """
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memset
@@ -15,6 +16,7 @@ cdef enum:
     BURST_BYTES = 65000
     WINDOW_SHARE = 8                # of the window, that is worth a burst of its own
 
+cdef double SHORTEST = 0.00025          # seconds that a path with more to send waits for
 cdef double NO_WINDOW = 1e15
 cdef double FOREVER = 1e30
 
@@ -114,13 +116,14 @@ cdef bint congestion_unexplored(const congestion_t* cc) noexcept nogil:
 # Pacing.
 
 cdef uint32_t pacing_quantum(const congestion_t* cc) noexcept nogil:
-    """Bytes one burst may have: a millisecond of the rate, at least two packets, at most one GSO send (the packet that
-    crosses the limit still leaves)."""
-    cdef uint32_t most = BURST_BYTES - cc.segment
-    cdef double quantum = most if cc.rate == 0.0 else cc.rate * 0.001
+    """Bytes one burst may have (the packet that crosses the limit still leaves). From 2 Gbit/s on it is more than one
+    GSO send: what waits for a tenth of a millisecond only is woken too late, by the timer's slack."""
+    cdef double most = BURST_BYTES - cc.segment, quantum = most if cc.rate == 0.0 else cc.rate * 0.001
+    if most < cc.rate * SHORTEST:
+        most = cc.rate * SHORTEST
     if quantum < 2 * cc.segment:
         return 2 * cc.segment
-    return most if quantum > most else <uint32_t>quantum
+    return <uint32_t>(most if quantum > most else quantum)
 
 
 cdef bint pacing_allows(const congestion_t* cc, double now) noexcept nogil:

@@ -55,6 +55,19 @@ def test_a_paced_path_sends_a_millisecond_at_once_and_then_waits() -> None:
         assert size <= 2 * max(rate * 0.001, 2800) + 1400
 
 
+def test_a_fast_path_sends_more_than_one_gso_send_at_once() -> None:
+    """Waits of a tenth of a millisecond become longer ones, and the rate falls by a tenth."""
+    pair = Pair([Link(delay=0.0002)])
+    while pair.client.conn.path(0).pacing_rate < 4000 * MEGABIT:
+        for _ in range(4):
+            pair.client.push(packets(60, 1300), pair.now)
+        pair.run(0.0004)
+    pair.run(0.01)
+    for _ in range(4):
+        pair.client.push(packets(60, 1300), pair.now)
+    assert leave(pair) > 0.00025 * 4000 * MEGABIT
+
+
 def test_the_pacing_rate_is_kept() -> None:
     pair = loaded(50 * MEGABIT)
     begin, sent = pair.now, pair.client.conn.path(0).tx_bytes
