@@ -40,7 +40,8 @@ cdef extern from "<poll.h>" nogil:
 
 cdef enum:
     READS = 32                      # reads of the TUN device in one turn
-    RECEIVED = 1 << 18              # bytes from one socket in one turn, or one batch
+    RECEIVED = 1 << 18              # bytes from one socket in one turn, or one batch;
+    EACH = 512                      # to which each datagram adds so many, since small ones take time, too
     ROUNDS = 256                    # rounds of Engine.transmit() in one turn
     EVENTS = SOCKETS + 2            # descriptors that are waited for
 
@@ -149,7 +150,7 @@ cdef class Mover:
         while full and total < RECEIVED and self.sockets.receive(number, self.datagrams):
             full = self.datagrams.count == self.datagrams.capacity
             for i in range(self.datagrams.count):
-                total += self.datagrams.items[i].length
+                total += EACH + self.datagrams.items[i].length
             self.engine.receive(self.datagrams, self.refs, now)
             self.tun_readable |= self.tun.write(self.refs) > 0
         return 0
