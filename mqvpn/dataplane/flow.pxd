@@ -56,7 +56,6 @@ cdef struct queue_t:
     uint32_t quantum                # see queue_pace()
     double swept                    # when idle flows were last forgotten
 
-cdef uint64_t flow_key(const uint8_t* p, uint32_t length) noexcept nogil
 cdef int queue_add(queue_t* queue, packet_t* packet, uint64_t* drops) noexcept nogil
 cdef packet_t* queue_head(queue_t* queue, flow_t* flow, double target, double now, uint64_t* drops) noexcept nogil
 cdef void queue_sent(queue_t* queue, flow_t* flow, uint32_t size, double now) noexcept nogil

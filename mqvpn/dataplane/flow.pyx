@@ -10,16 +10,13 @@ frozen client has is always left for the others.
 """
 from libc.math cimport sqrt
 from libc.stdint cimport int64_t
-from libc.stdlib cimport calloc, free
 from libc.string cimport memset
-from mqvpn.dataplane.headers cimport headers_read, headers_t, load16, store16
+from mqvpn.dataplane.flowtable cimport flow_find, flow_key, flow_make, flows_clear
+from mqvpn.dataplane.headers cimport load16, store16
 from mqvpn.dataplane.packet cimport packet_free, packets_left
 from mqvpn.dataplane.segment cimport segment_done, segment_write
 
 cdef enum:
-    BUCKETS_FIRST = 16
-    BUCKETS_MOST = 2048
-    FLOWS_MOST = 4096
     QUEUE_SMALL = 8192              # packets: 18 MB of small buffers, 32 MB of large ones
     QUEUE_LARGE = 495
     QUEUE_BYTES = 8 * 1024 * 1024
@@ -37,109 +34,10 @@ cdef enum shortage:
     BYTES = 3
 
 cdef double INTERVAL = 0.1          # RFC 8289, section 4.2
-cdef double IDLE = 60.0             # a flow that sent nothing this long is forgotten
-cdef double SWEEP = 10.0
 cdef double TURN = 0.0005           # seconds that a flow's turn may last
 cdef double RATE_STEP = 0.25        # flow rates are averaged over windows of this length
 
 cdef uint8_t scratch[66000]         # where a segment that CoDel drops is cut to
-
-
-cdef inline uint64_t mix(uint64_t h, uint64_t value) noexcept nogil:
-    h = (h ^ value) * <uint64_t>0x9e3779b97f4a7c15
-    return h ^ (h >> 29)
-
-
-cdef uint64_t flow_key(const uint8_t* p, uint32_t length) noexcept nogil:
-    """Hash of addresses, protocol and, but for fragments, ports, of a packet with a whole IP header."""
-    cdef headers_t headers
-    cdef uint64_t h = p[0] >> 4
-    cdef uint32_t i, at = 12 if h == 4 else 8, size = 8 if h == 4 else 32
-    for i in range(at, at + size, 2):
-        h = mix(h, load16(p + i))
-    if not headers_read(p, length, &headers):
-        return h
-    h = mix(h, headers.protocol)
-    if not headers.fragment and headers.protocol in (6, 17) and headers.length > headers.ip_length:
-        h = mix(h, <uint64_t>load16(p + headers.ip_length) << 16 | load16(p + headers.ip_length + 2))
-    return h
-
-
-# The table of flows.
-
-cdef flow_t* find(queue_t* queue, uint64_t key) noexcept nogil:
-    cdef flow_t* flow
-    if queue.buckets == NULL:
-        return NULL
-    flow = queue.buckets[key & (queue.bucket_count - 1)]
-    while flow != NULL and flow.key != key:
-        flow = flow.chain
-    return flow
-
-
-cdef bint resize(queue_t* queue, uint32_t count) noexcept nogil:
-    cdef flow_t** buckets = <flow_t**>calloc(count, sizeof(flow_t*))
-    cdef flow_t* flow
-    cdef flow_t* following
-    cdef uint32_t i
-    if buckets == NULL:
-        return False
-    for i in range(queue.bucket_count):
-        flow = queue.buckets[i]
-        while flow != NULL:
-            following = flow.chain
-            flow.chain = buckets[flow.key & (count - 1)]
-            buckets[flow.key & (count - 1)] = flow
-            flow = following
-    free(queue.buckets)
-    queue.buckets = buckets
-    queue.bucket_count = count
-    return True
-
-
-cdef void sweep(queue_t* queue, double now) noexcept nogil:
-    """Forget flows that have been idle for long."""
-    cdef flow_t** link
-    cdef flow_t* flow
-    cdef uint32_t i
-    queue.swept = now
-    for i in range(queue.bucket_count):
-        link = &queue.buckets[i]
-        while link[0] != NULL:
-            flow = link[0]
-            if flow.head == NULL and now - flow.last_sent > IDLE:
-                link[0] = flow.chain
-                free(flow)
-                queue.flow_count -= 1
-            else:
-                link = &flow.chain
-
-
-cdef flow_t* obtain(queue_t* queue, uint64_t key, double now) noexcept nogil:
-    """The flow of this key, made if need be; a full table makes flows share. NULL: no memory."""
-    cdef flow_t* flow = find(queue, key)
-    cdef uint32_t i
-    if flow != NULL:
-        return flow
-    if queue.flow_count and now - queue.swept > SWEEP:
-        sweep(queue, now)
-    if queue.flow_count >= queue.bucket_count and queue.bucket_count < BUCKETS_MOST:
-        if not resize(queue, queue.bucket_count * 2 if queue.bucket_count else BUCKETS_FIRST):
-            return NULL
-    i = key & (queue.bucket_count - 1)
-    if queue.flow_count >= FLOWS_MOST and queue.buckets[i] != NULL:
-        queue.buckets[i].stamps = NEVER         # a sequence is of one flow alone
-        return queue.buckets[i]
-    flow = <flow_t*>calloc(1, sizeof(flow_t))
-    if flow == NULL:
-        return NULL
-    flow.key = key
-    flow.slot = -1
-    flow.window = now
-    flow.chain = queue.buckets[i]
-    queue.buckets[i] = flow
-    queue.flow_count += 1
-    return flow
 
 
 # The round of flows that have packets. Those that come newly are at its front; the others follow by turns.
@@ -211,8 +109,11 @@ cdef void queue_pop(queue_t* queue, flow_t* flow) noexcept nogil:
 
 cdef int queue_add(queue_t* queue, packet_t* packet, uint64_t* drops) noexcept nogil:
     """Take a packet; makes room by dropping from the longest flow. Returns 0, -1 if this one was not taken."""
-    cdef flow_t* flow = obtain(queue, flow_key(packet.data, packet.length), packet.arrived)
+    cdef uint64_t key = flow_key(packet.data, packet.length)
+    cdef flow_t* flow = flow_find(queue, key)
     cdef shortage what
+    if flow == NULL:
+        flow = flow_make(queue, key, packet.arrived)
     if flow == NULL:
         drops[DROP_NO_MEMORY] += 1
         packet_free(packet)
@@ -376,16 +277,7 @@ cdef void queue_pace(queue_t* queue, double rate) noexcept nogil:
 
 cdef void queue_clear(queue_t* queue) noexcept nogil:
     """Free everything."""
-    cdef flow_t* flow
-    cdef flow_t* following
-    cdef uint32_t i
     while queue.first != NULL:
         queue_pop(queue, queue.first)
-    for i in range(queue.bucket_count):
-        flow = queue.buckets[i]
-        while flow != NULL:
-            following = flow.chain
-            free(flow)
-            flow = following
-    free(queue.buckets)
+    flows_clear(queue)
     memset(queue, 0, sizeof(queue_t))

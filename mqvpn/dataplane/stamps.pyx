@@ -7,8 +7,8 @@ are of one flow (addresses and ports) in one direction and begin at 0; FLOW_RESE
 Fragments, and all other packets, travel as they are. So a flow's receiver needs no number of it on the wire, and its
 sender may put each packet on the path where it arrives first (schedule.pyx).
 
-The sender's numbers stand with the flow in its queue (flow.pyx), which forgets it after a minute without packets: a
-receiver that remembers it for longer still takes the new numbers, since there was no progress for STALLED. Flows that
+The sender's numbers stand with the flow in its queue (flowtable.pyx), which forgets it after a minute without packets:
+a receiver that remembers it for longer still takes the new numbers, since there was no progress for STALLED. Flows that
 have to share an entry there, the table being full, are not stamped any more.
 
 The receiver puts flows into the lanes of resequence.pyx, found by a hash; a flow that finds no lane free passes as it
@@ -16,7 +16,8 @@ comes, as do packets whose gap was given up. Flows of small packets alone, such 
 """
 from libc.stdint cimport uint16_t, uint64_t
 from libc.stdlib cimport calloc, free
-from mqvpn.dataplane.flow cimport NEVER, STAMPED, flow_key
+from mqvpn.dataplane.flow cimport NEVER, STAMPED
+from mqvpn.dataplane.flowtable cimport flow_key
 from mqvpn.dataplane.headers cimport PROTOCOL_UDP, headers_read, headers_t, load16, load32
 from mqvpn.dataplane.inner cimport packet_allowed, packet_deliver
 from mqvpn.dataplane.resequence cimport WINDOW, lane_begin, lane_take, lanes_make
