@@ -55,6 +55,8 @@ cdef struct queue_t:
     uint32_t large                  # of them, in large buffers
     uint32_t quantum                # see queue_pace()
     double swept                    # when idle flows were last forgotten
+    queue_t* following              # in the list of all queues
+    queue_t** link                  # what points to this one there; NULL: it is not in it
 
 cdef int queue_add(queue_t* queue, packet_t* packet, uint64_t* drops) noexcept nogil
 cdef packet_t* queue_head(queue_t* queue, flow_t* flow, double target, double now, uint64_t* drops) noexcept nogil

@@ -5,8 +5,9 @@ RFC 8290 (FQ-CoDel) and RFC 8289 (CoDel). A TUN device gives no back-pressure, s
 told to the inner senders: a packet that waited too long is CE-marked (ECN) or dropped from the head. Of a super
 packet only one segment is dropped, as a router would. Every drop has its reason.
 
-All clients' packets come from two pools. A queue may hold no more of a pool than the pool has left: as much as each
-frozen client has is always left for the others.
+All clients' packets come from two pools. A queue may hold no more of a pool than the pool has left; else whichever
+queue holds most of it gives some up. So however many clients are frozen, and whenever they filled up, they keep no
+more than another one that sends gets, and as much again is left.
 """
 from libc.math cimport sqrt
 from libc.stdint cimport int64_t
@@ -17,8 +18,8 @@ from mqvpn.dataplane.packet cimport packet_free, packets_left
 from mqvpn.dataplane.segment cimport segment_done, segment_write
 
 cdef enum:
-    QUEUE_SMALL = 8192              # packets: 18 MB of small buffers, 32 MB of large ones
-    QUEUE_LARGE = 495
+    QUEUE_SMALL = 8192              # packets: 18 MB of small buffers, 30 MB of large ones
+    QUEUE_LARGE = 464
     QUEUE_BYTES = 8 * 1024 * 1024
     LITTLE = 3000                   # bytes waiting of a flow that holds up no newer one
     BATCH_DROPPED = 64              # packets, and bytes, dropped at once of a flow that has too many
@@ -38,6 +39,7 @@ cdef double TURN = 0.0005           # seconds that a flow's turn may last
 cdef double RATE_STEP = 0.25        # flow rates are averaged over windows of this length
 
 cdef uint8_t scratch[66000]         # where a segment that CoDel drops is cut to
+cdef queue_t* queues = NULL         # all that ever had a packet
 
 
 # The round of flows that have packets. Those that come newly are at its front; the others follow by turns.
@@ -108,19 +110,20 @@ cdef void queue_pop(queue_t* queue, flow_t* flow) noexcept nogil:
 
 
 cdef int queue_add(queue_t* queue, packet_t* packet, uint64_t* drops) noexcept nogil:
-    """Take a packet; makes room by dropping from the longest flow. Returns 0, -1 if this one was not taken."""
+    """Take a packet; makes room by dropping others. Returns 0, -1 if this one was not taken."""
     cdef uint64_t key = flow_key(packet.data, packet.length)
     cdef flow_t* flow = flow_find(queue, key)
     cdef shortage what
     if flow == NULL:
+        if queue.link == NULL:
+            enlist(queue)
         flow = flow_make(queue, key, packet.arrived)
     if flow == NULL:
         drops[DROP_NO_MEMORY] += 1
         packet_free(packet)
         return -1
     what = lacks(queue, packet)
-    while what != NOTHING:
-        drop_longest(queue, what, drops)
+    while what != NOTHING and make_room(queue, what, drops):
         what = lacks(queue, packet)
     packet.next = NULL
     if flow.head == NULL:
@@ -138,9 +141,14 @@ cdef int queue_add(queue_t* queue, packet_t* packet, uint64_t* drops) noexcept n
     return 0
 
 
+cdef inline int buffers(const queue_t* queue, bint small) noexcept nogil:
+    """How many of that size the queue holds."""
+    return queue.packets - queue.large if small else queue.large
+
+
 cdef inline shortage lacks(const queue_t* queue, const packet_t* packet) noexcept nogil:
-    """What the queue must give up some of before it takes this packet."""
-    cdef int held = queue.packets - queue.large if packet.small else queue.large
+    """What some must be given up of before the queue takes this packet."""
+    cdef int held = buffers(queue, packet.small)
     if held >= (QUEUE_SMALL if packet.small else QUEUE_LARGE) or held > packets_left(packet.small):
         return SMALL if packet.small else LARGE
     return BYTES if queue.packets and queue.bytes + packet.length > QUEUE_BYTES else NOTHING
@@ -152,9 +160,25 @@ cdef inline uint64_t holds(const flow_t* flow, shortage what) noexcept nogil:
     return flow.large if what == LARGE else flow.packets - flow.large
 
 
+cdef bint make_room(queue_t* queue, shortage what, uint64_t* drops) noexcept nogil:
+    """Drop some packets: of the queue itself if it has too many bytes, else of the one that holds most of those buffers
+    (a queue at its own limit does). False: nobody holds any."""
+    cdef queue_t* longest = queue
+    cdef queue_t* other = queues if what != BYTES else NULL
+    while other != NULL:
+        if buffers(other, what == SMALL) > buffers(longest, what == SMALL):
+            longest = other
+        other = other.following
+    if what != BYTES and buffers(longest, what == SMALL) == 0:
+        return False
+    drop_longest(longest, what, drops)
+    return True
+
+
 cdef void drop_longest(queue_t* queue, shortage what, uint64_t* drops) noexcept nogil:
     """Drop from the head of the flow that has most of what is short; some packets at once, up to half of them, because
-    the search is dear (RFC 8290, section 4.1)."""
+    the search is dear (RFC 8290, section 4.1), but no more than an eighth of the queue's, lest it falls far below its
+    share."""
     cdef flow_t* longest = queue.first
     cdef flow_t* flow = queue.first.after
     cdef uint32_t count
@@ -164,6 +188,8 @@ cdef void drop_longest(queue_t* queue, shortage what, uint64_t* drops) noexcept 
             longest = flow
         flow = flow.after
     count = (longest.packets + 1) // 2
+    if count > queue.packets // 8 + 1:
+        count = queue.packets // 8 + 1
     if count > BATCH_DROPPED:
         count = BATCH_DROPPED
     while count and enough > 0:
@@ -171,6 +197,22 @@ cdef void drop_longest(queue_t* queue, shortage what, uint64_t* drops) noexcept 
         enough -= longest.head.length
         drops[DROP_QUEUE_FULL] += 1
         queue_pop(queue, longest)
+
+
+cdef void enlist(queue_t* queue) noexcept nogil:
+    global queues
+    queue.following, queue.link = queues, &queues
+    if queues != NULL:
+        queues.link = &queue.following
+    queues = queue
+
+
+cdef void delist(queue_t* queue) noexcept nogil:
+    if queue.link == NULL:
+        return
+    queue.link[0] = queue.following
+    if queue.following != NULL:
+        queue.following.link = queue.link
 
 
 # CoDel.
@@ -280,4 +322,5 @@ cdef void queue_clear(queue_t* queue) noexcept nogil:
     while queue.first != NULL:
         queue_pop(queue, queue.first)
     flows_clear(queue)
+    delist(queue)
     memset(queue, 0, sizeof(queue_t))

@@ -24,7 +24,7 @@ cdef packet_t* held_new(conn_t* conn, uint32_t length) noexcept nogil:
     if conn.held_bytes + memory_of(length) > HELD_BYTES:
         return NULL
     if length <= HELD_SMALL:
-        packet = packet_new(length) if conn.held <= <uint32_t>packets_left(True) else NULL
+        packet = packet_new(length) if <int>conn.held <= packets_left(True) else NULL
     elif large_held + length <= HELD_LARGE:
         packet = <packet_t*>malloc(sizeof(packet_t) + length)
         if packet != NULL:

@@ -38,8 +38,8 @@ cdef packet_t* packet_new(uint32_t size) noexcept nogil:
 
 
 cdef int packets_left(bint small) noexcept nogil:
-    """How many more packets of this size may be alive."""
-    return SMALL_LIMIT - small_alive if small else LARGE_LIMIT - large_alive
+    """How many more packets of this size may wait for something: a batch can always be read beside them."""
+    return (SMALL_LIMIT - small_alive if small else LARGE_LIMIT - large_alive) - BATCH_PACKETS
 
 
 cdef packet_t* new_small() noexcept nogil:

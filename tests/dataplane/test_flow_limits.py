@@ -62,6 +62,43 @@ def test_frozen_clients_leave_room_for_the_next(size: int, offered: int, pool: i
         assert clients.waiting(number) == pytest.approx(pool / 7, rel=0.2)
 
 
+@pytest.mark.parametrize(("size", "pool"), [(40, 32_768), (LARGE, 992)])
+def test_frozen_clients_that_filled_up_one_after_the_other_give_the_next_its_share(size: int, pool: int) -> None:
+    """They take nothing more, so that nobody but the next client's packets can make them give anything back."""
+    frozen = 20
+    clients = Clients(frozen + 1)
+    for number in range(frozen):
+        assert clients.push(number, QUEUE_PACKETS, size) == QUEUE_PACKETS
+    share = pool // (frozen + 8)  # nearly what each may have
+    assert clients.push(frozen, share, size) == share
+    assert clients.waiting(frozen) == share
+    for number in range(frozen):
+        assert clients.waiting(number) >= share
+
+
+def test_clients_that_have_less_than_their_share_lose_nothing_to_the_others() -> None:
+    clients = Clients(10)
+    clients.push(0, 50)
+    for number in range(1, 10):
+        clients.push(number, QUEUE_PACKETS)
+    assert clients.waiting(0) == 50
+
+
+def test_queues_that_ended_are_asked_for_nothing() -> None:
+    clients = Clients(6)
+    for number in range(5):
+        clients.push(number, QUEUE_PACKETS)
+    for number in (0, 4, 2, 3):
+        clients.connections[number].close()
+    clients.push(1, QUEUE_PACKETS)
+    clients.push(5, QUEUE_PACKETS)
+    assert clients.waiting(5) == QUEUE_PACKETS
+    clients.connections[1].unbind()
+    clients.connections[1].bind(0)
+    clients.push(1, QUEUE_PACKETS)
+    assert [clients.waiting(number) for number in (1, 5)] == [QUEUE_PACKETS] * 2
+
+
 def test_one_frozen_client_may_have_its_whole_queue() -> None:
     clients = Clients(1)
     clients.push(0, QUEUE_PACKETS)
