@@ -9,8 +9,9 @@ packets may be sent twice (reinject.pyx, the scheduler `redundant`).
 A spread flow's number leads to the lane of its low bits; its sender lets no two flows use a lane at a time. A lane
 holds what came too early. A gap is given up when every path in use has delivered a later number (each path keeps its
 order, so the missing packet is lost), or when our patience ends. Packets that come after their gap was given up still
-pass. Memory is bounded by LANES, WINDOW and HELD_BYTES (held.pyx); what finds no room passes out of order. The flows of
-stamps.pyx use the same lanes.
+pass. Memory is bounded by LANES, WINDOW and HELD_BYTES (held.pyx); what finds no room passes out of order. Of the list
+that is written to the TUN at once, half is for packets that waited: the other half takes all that one turn reads. The
+flows of stamps.pyx use the same lanes.
 """
 from collections import namedtuple
 
@@ -144,6 +145,10 @@ cdef void step(core_t* core, conn_t* conn, lane_t* lane, sink_t* sink) noexcept 
     core.released = packet
 
 
+cdef inline bint takes_waiting(const sink_t* sink) noexcept nogil:
+    return sink.count[0] < sink.capacity // 2
+
+
 cdef bint is_lost(const conn_t* conn, const lane_t* lane, double now) noexcept nogil:
     """Every path in use, be it by other flows, has delivered a number behind the gap."""
     cdef int i
@@ -170,7 +175,7 @@ cdef void gap_over(conn_t* conn, const lane_t* lane, uint64_t* how, double now) 
 cdef void advance(core_t* core, conn_t* conn, lane_t* lane, sink_t* sink, double now) noexcept nogil:
     """Deliver all that is in order, and give up gaps that nothing can fill or that took too long. What the sink has no
     room for stays until the next batch or timeout."""
-    while lane.held and sink.count[0] < sink.capacity:
+    while lane.held and takes_waiting(sink):
         if lane.ring[lane.expected & (WINDOW - 1)] == NULL and was_seen(lane, lane.expected):   # it found no room
             lane.expected += 1
             lane.waiting = 0.0
@@ -188,7 +193,7 @@ cdef void advance(core_t* core, conn_t* conn, lane_t* lane, sink_t* sink, double
         step(core, conn, lane, sink)
     if lane.held == 0:
         lane.waiting = 0.0
-    elif sink.count[0] >= sink.capacity:
+    elif not takes_waiting(sink):
         lane.waiting = now
     elif lane.waiting == 0.0:
         lane.gap_at = now
@@ -240,17 +245,23 @@ cdef bint hold(conn_t* conn, lane_t* lane, uint64_t number, const uint8_t* data,
     return True
 
 
-cdef void make_room(core_t* core, conn_t* conn, lane_t* lane, uint64_t number, sink_t* sink,
+cdef bint make_room(core_t* core, conn_t* conn, lane_t* lane, uint64_t number, sink_t* sink,
                     double now) noexcept nogil:
-    """Go on until the number fits into the window; where that is nothing but a gap, at once."""
+    """Go on until the number fits into the window; where that is nothing but a gap, at once. False: it does not fit
+    before the sink was written."""
+    if lane.held and not takes_waiting(sink):
+        return False
     gap_over(conn, lane, &conn.order.overrun, now)
-    while lane.held and lane.expected + lane.window <= number:
+    while lane.held and takes_waiting(sink) and lane.expected + lane.window <= number:
         step(core, conn, lane, sink)
+    if lane.held and lane.expected + lane.window <= number:
+        return False
     if lane.expected + lane.window <= number:
         lane.expected = number - lane.window + 1
         if lane.end + 2 * WINDOW < number:      # nothing of the old window is left
             memset(lane.seen, 0, WINDOW // 8)
             lane.end = number
+    return True
 
 
 cdef bint passes(conn_t* conn, uint32_t sequence) noexcept nogil:
@@ -316,8 +327,12 @@ cdef void lane_take(core_t* core, conn_t* conn, lane_t* lane, int slot, uint64_t
         core.drops[DROP_DUPLICATE] += 1
         conn.order.duplicates += 1
         return
-    if number >= lane.expected + lane.window:   # too far ahead to wait any longer
-        make_room(core, conn, lane, number, sink, now)
+    # What is too far ahead ends the wait of all that is there, and passes them if they are too many to be written now.
+    if number >= lane.expected + lane.window and not make_room(core, conn, lane, number, sink, now):
+        lane.waiting = now
+        conn.order.no_room += 1
+        packet_deliver(core, conn, data, length, sink)
+        return
     learn(conn, lane, number, now)
     extend(lane, number)
     mark(lane, number, True)

@@ -1,6 +1,6 @@
 """Flows that use several paths at once arrive in order, each packet once, whatever the paths do."""
 
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -152,6 +152,67 @@ def test_a_jump_of_numbers_costs_no_time_and_no_memory(jump: int) -> None:
     arrived, _ = sequenced([0, 1, jump, jump + 1, 2])
     assert arrived[:2] == [0, 1]
     assert set(arrived) >= {jump, jump + 1}
+
+
+def held_up(pair: Pair, count: int) -> None:
+    """A flow of which the first packet came, and so many behind a gap."""
+    arrive(pair, 0, path=1)
+    send_run(pair, range(2, 2 + count))
+
+
+def send_run(pair: Pair, numbers_sent: range, flow: int = 7) -> None:
+    for first in range(numbers_sent.start, numbers_sent.stop, 8):
+        several = range(first, min(first + 8, numbers_sent.stop))
+        frames = (datagram(number, packets(1, 100, first=number)[0], flow) for number in several)
+        pair.client.conn.send(b"".join(frames))
+    pair.run(0.0)
+
+
+def test_a_jump_of_numbers_drops_nothing_that_waited() -> None:
+    """More than what is written to the TUN at once: the rest follows, and what came behind the jump has passed."""
+    pair = spread_pair([Link(delay=0.0), Link(delay=0.0)])
+    held_up(pair, 3000)
+    assert pair.server.conn.order().waiting == 3000
+    send_run(pair, range(9000, 9100))
+    assert pair.server.engine.drops()[Drop.QUEUE_FULL] == 0
+    pair.run(0.001)
+    assert sorted(numbers(pair)) == [0, *range(2, 3002), *range(9000, 9100)]
+    assert [number for number in numbers(pair) if number < 9000] == [0, *range(2, 3002)]
+    pair.run(1.0)
+    send_run(pair, range(9100, 9200))
+    assert numbers(pair)[-100:] == list(range(9100, 9200))
+
+
+def test_packets_that_waited_leave_room_for_those_that_come_with_them() -> None:
+    """All that one turn can read, of other flows, is delivered beside them."""
+    pair = spread_pair([Link(delay=0.0), Link(delay=0.0)])
+    held_up(pair, 3000)
+    pair.client.conn.send(datagram(1, packets(1, 100, first=1)[0]))
+    for first in range(0, 512, 8):
+        others = [packets(1, 100, first=5000 + number)[0] for number in range(first, first + 8)]
+        pair.client.conn.send(b"".join(datagram(first + n, packet, 0) for n, packet in enumerate(others)))
+    receive_at_once(pair)
+    pair.run(0.1)
+    assert pair.server.engine.drops()[Drop.QUEUE_FULL] == 0
+    assert [number for number in numbers(pair) if number < 5000] == list(range(3002))
+    assert [number for number in numbers(pair) if number >= 5000] == list(range(5000, 5512))
+
+
+def receive_at_once(pair: Pair) -> None:
+    """All that the client has to send now reaches the server in one batch."""
+    sent: list[bytes] = []
+    while pair.client.engine.transmit(pair.client.bursts, pair.now):
+        sent += [data for _, _, _, data in pair.client.bursts.datagrams()]
+        [(socket, remote, local, _), *_] = pair.client.bursts.datagrams()
+    server = pair.server
+    server.datagrams.clear()
+    for size, equal in groupby(sent, len):
+        together = list(equal)
+        for at in range(0, len(together), 40):
+            server.datagrams.append(socket, local, remote, b"".join(together[at : at + 40]), size)
+    server.refs.clear()
+    server.engine.receive(server.datagrams, server.refs, pair.now)
+    server.received += server.refs.packets()
 
 
 @pytest.mark.parametrize(("size", "held"), [(32, 4096), (2100, 3942), (9000, 929), (16_000, 523)])
