@@ -4,7 +4,7 @@
 A flow stays known while it is idle: its path, its rate and its numbers are those of its next packets.
 """
 from libc.stdlib cimport calloc, free
-from mqvpn.dataplane.flow cimport NEVER
+from mqvpn.dataplane.flow cimport NEVER, STAMPED
 from mqvpn.dataplane.headers cimport headers_read, headers_t, load16
 
 cdef enum:
@@ -85,8 +85,11 @@ cdef flow_t* flow_make(queue_t* queue, uint64_t key, double now) noexcept nogil:
             return NULL
     i = key & (queue.bucket_count - 1)
     if queue.flow_count >= FLOWS_MOST and queue.buckets[i] != NULL:
-        queue.buckets[i].stamps = NEVER         # a sequence is of one flow alone
-        return queue.buckets[i]
+        flow = queue.buckets[i]
+        if flow.stamps == STAMPED:
+            flow.spread = False
+        flow.stamps = NEVER         # a sequence is of one flow alone
+        return flow
     flow = <flow_t*>calloc(1, sizeof(flow_t))
     if flow == NULL:
         return NULL

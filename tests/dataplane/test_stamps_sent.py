@@ -140,6 +140,35 @@ def test_flows_that_share_an_entry_are_not_stamped() -> None:
     assert sorted(payloads(pair, last)) == sorted(b"\0" + packet for packet in last)
 
 
+def test_a_flow_over_several_paths_that_comes_to_share_its_entry_does_not_pause() -> None:
+    """Its next packets have no numbers, so that it keeps to one path again."""
+    pair = stamped_pair(two_paths(), seed=3)
+    ports = iter(range(10_000, 30_000))
+
+    def meet_others(count: int) -> None:
+        sent = [udp_packet(CLIENT_ADDRESS, SERVER_ADDRESS, b"1234", (next(ports), 9)) for _ in range(count)]
+        pair.client.push(sent, pair.now)
+
+    for _ in range(65):
+        meet_others(63)
+        pair.run(0.002)
+    last, pause, numbered = feed_and_look(pair, 0.5), 0.0, [pair.server.conn.order().numbered]
+    for _ in range(250):
+        meet_others(60)
+        last = max(last, feed_and_look(pair, 0.005))
+        pause = max(pause, pair.now - last)
+        numbered.append(pair.server.conn.order().numbered)
+    assert numbered[0] < numbered[5] < numbered[-1] == numbered[-20]
+    assert pause < 0.05
+
+
+def feed_and_look(pair: Pair, seconds: float) -> float:
+    """Go on with the large flow; when a packet of it arrived last, 0.0: none did."""
+    pair.server.received.clear()
+    feed(pair, 10_000_000, seconds)
+    return pair.now if any(len(packet) > 1000 for packet in pair.server.received) else 0.0
+
+
 # One flow over several paths
 
 
