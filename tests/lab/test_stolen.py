@@ -58,6 +58,26 @@ def test_a_machine_that_stood_still_is_noticed() -> None:
         watch.stop()
 
 
+def test_it_goes_on_when_the_counters_could_not_be_read() -> None:
+    """Some tests take all of the process's descriptors."""
+    counters = Counters()
+    calls: list[None] = []
+
+    def read() -> tuple[int, int]:
+        calls.append(None)
+        if len(calls) == 2:
+            raise OSError
+        return counters()
+
+    watch = Stolen(read, 0.01)
+    counters.answers = [(1000, 50_100), (1030, 50_200)]
+    watch.start()
+    try:
+        wait_for("the interval is over", lambda: watch.worst > 0)
+    finally:
+        watch.stop()
+
+
 @pytest.mark.parametrize(("much", "outcome"), [(True, {"passed": 1, "rerun": 2}), (False, {"failed": 1})])
 def test_a_failure_counts_unless_the_processor_was_stolen(
     pytester: pytest.Pytester, much: bool, outcome: dict[str, int]
