@@ -1,5 +1,7 @@
 """Congestion control: each algorithm on one link, alone and against others; sources that are always full."""
 
+from statistics import fmean
+
 import pytest
 
 from tests.dataplane.contest import MEGABIT, Contest
@@ -61,9 +63,13 @@ def test_two_bbr_connections_share_a_link_with_a_shallow_buffer(seed: int) -> No
 
 @pytest.mark.parametrize("buffer", [1.0, 2.0])
 def test_bbr_and_cubic_starve_neither(buffer: float) -> None:
-    contest = Contest(link(buffer=buffer), ["bbr", "cubic"])
-    contest.run(12)
-    assert min(contest.rate(0, 5), contest.rate(1, 5)) > 20  # 25 to 27 and 42 to 47, by the seed
+    """The mean of some contests: in the deeper buffer BBR has 25 to 27, by the chance that decides when it probes."""
+    shares = []
+    for seed in range(1, 5):
+        contest = Contest(link(buffer=buffer), ["bbr", "cubic"], seed=seed)
+        contest.run(12)
+        shares.append((contest.rate(0, 5), contest.rate(1, 5)))
+    assert min(map(fmean, zip(*shares, strict=True))) > 25
 
 
 @pytest.mark.parametrize("buffer", [1.0, 4.0])
