@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 from pathlib import Path
 from types import TracebackType
@@ -51,7 +52,12 @@ class PrivateBus:
             ["dbus-daemon", f"--config-file={self._configuration}", "--nofork", "--nopidfile", "--nosyslog"],
             stdin=subprocess.DEVNULL,
         )
-        wait_for("the private bus listens", self._socket.exists)
+        wait_for("the private bus listens", self._listens)
+
+    def _listens(self) -> bool:
+        """Takes connections: its socket is in the file system a moment before that."""
+        with socket.socket(socket.AF_UNIX) as probe:
+            return probe.connect_ex(str(self._socket)) == 0
 
     def kill(self) -> None:
         """As kill -9 does it; its socket stays in the file system, as then."""

@@ -7,7 +7,6 @@ tunnel's own packets to the server and what keeps a link up (ARP, DHCP, neighbou
 
 from __future__ import annotations
 
-import contextlib
 import ipaddress
 import json
 import select
@@ -15,7 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -62,14 +61,14 @@ class Recorder:
 
     def __enter__(self) -> Self:
         pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "text": True}
-        self._process = self._namespace.popen(*self._argv, **pipes)
-        assert self._process.stdout is not None
-        assert self._process.stdout.readline() == "ready\n"
+        self.process = self._namespace.popen(*self._argv, **pipes)
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline() == "ready\n"
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.terminate()
-        self.rows = json.loads(self._process.communicate()[0])
+        self.process.terminate()
+        self.rows = json.loads(self.process.communicate()[0])
 
 
 class Capture(Recorder):
@@ -105,32 +104,36 @@ def read(interface: str, ethertype: int, packet: bytes) -> Seen:
     return Seen(interface, ethertype, source, destination, protocol, sport, dport)
 
 
-class Stopped(Exception):
-    """SIGTERM came."""
-
-
-def stop(*_: object) -> None:
-    raise Stopped
+def arrivals(interfaces: Sequence[str]) -> Iterator[tuple[str, int, int, bytes]]:
+    """Interface, EtherType, kind and bytes of each packet; prints "ready", ends at SIGTERM with none left unread."""
+    # Without a protocol until each is bound to its interface: else it would see those of all others, the TUN's, too.
+    sockets = [socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0) for _ in interfaces]
+    for opened, interface in zip(sockets, interfaces, strict=True):
+        opened.setblocking(False)
+        opened.bind((interface, ETH_P_ALL))
+    stop, wake = socket.socketpair()
+    wake.setblocking(False)
+    signal.set_wakeup_fd(wake.fileno())
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    print("ready", flush=True)
+    stopped = False
+    while not stopped:
+        stopped = stop in select.select([stop, *sockets], [], [])[0]
+        for opened in sockets:
+            while True:
+                try:
+                    packet, (interface, ethertype, kind, *_) = opened.recvfrom(65535)
+                except OSError:  # no more, or the interface went down
+                    break
+                yield interface, ethertype, kind, packet
 
 
 def main(interfaces: Sequence[str]) -> None:
     """Record until SIGTERM."""
-    signal.signal(signal.SIGTERM, stop)
     seen: dict[Seen, None] = {}
-    # Without a protocol until each is bound to its interface: else it would see those of all others, the TUN's, too.
-    sockets = [socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0) for _ in interfaces]
-    for opened, interface in zip(sockets, interfaces, strict=True):
-        opened.bind((interface, ETH_P_ALL))
-    print("ready", flush=True)
-    with contextlib.suppress(Stopped):
-        while True:
-            for ready in select.select(sockets, [], [])[0]:
-                try:
-                    packet, (interface, ethertype, kind, *_) = ready.recvfrom(65535)
-                except OSError:  # the interface went down
-                    continue
-                if kind == PACKET_OUTGOING:
-                    seen[read(interface, ethertype, packet)] = None
+    for interface, ethertype, kind, packet in arrivals(interfaces):
+        if kind == PACKET_OUTGOING:
+            seen[read(interface, ethertype, packet)] = None
     print(json.dumps([asdict(packet) for packet in seen]))
 
 

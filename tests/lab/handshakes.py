@@ -6,15 +6,12 @@ for each of them.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import signal
-import socket
 import sys
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from tests.lab.capture import ETH_P_ALL, IPV4, IPV6, PACKET_OUTGOING, Recorder, Stopped, stop
+from tests.lab.capture import IPV4, IPV6, PACKET_OUTGOING, Recorder, arrivals
 
 if TYPE_CHECKING:
     from tests.lab.net import Namespace
@@ -66,16 +63,11 @@ def read(ethertype: int, packet: bytes, *, leaves: bool) -> Offer | None:
 
 def main(interface: str) -> None:
     """Record until SIGTERM."""
-    signal.signal(signal.SIGTERM, stop)
-    offers = []
-    with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_ALL)) as opened:
-        opened.bind((interface, ETH_P_ALL))
-        print("ready", flush=True)
-        with contextlib.suppress(Stopped):
-            while True:
-                packet, (_, ethertype, kind, *_) = opened.recvfrom(65535)
-                if offer := read(ethertype, packet, leaves=kind == PACKET_OUTGOING):
-                    offers.append(offer)
+    offers = [
+        offer
+        for _, ethertype, kind, packet in arrivals([interface])
+        if (offer := read(ethertype, packet, leaves=kind == PACKET_OUTGOING))
+    ]
     print(json.dumps([asdict(offer) for offer in offers]))
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import select
 import signal
 import socket
 import struct
@@ -22,14 +23,6 @@ SO_RCVBUFFORCE = 33  # <asm-generic/socket.h>; not in the socket module
 ROOM = 16 * 1024 * 1024
 
 
-class Stopped(Exception):
-    """SIGTERM came."""
-
-
-def stop(*_: object) -> None:
-    raise Stopped
-
-
 def open_socket(address: str) -> socket.socket:
     return socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
 
@@ -37,11 +30,15 @@ def open_socket(address: str) -> socket.socket:
 def receive(address: str, port: int) -> None:
     """Print [[number, seconds], ...] in order of arrival, seconds of the clock shared by all processes."""
     arrivals: list[tuple[int, float]] = []
-    with open_socket(address) as sock, contextlib.suppress(Stopped):
+    stop, wake = socket.socketpair()  # an exception could come between a packet and its row
+    wake.setblocking(False)
+    signal.set_wakeup_fd(wake.fileno())
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    with open_socket(address) as sock:
         sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, ROOM)  # what waits while we do not run is not lost
         sock.bind((address, port))
         print("ready", flush=True)
-        while True:
+        while sock in (ready := select.select([sock, stop], [], [])[0]) or stop not in ready:
             packet = sock.recv(65535)
             arrivals.append((NUMBER.unpack_from(packet)[0], time.monotonic()))
     print(json.dumps(arrivals))
@@ -67,7 +64,6 @@ def send(address: str, port: int, interval: float, size: int) -> None:
 if __name__ == "__main__":
     role, where, port_text, *rest = sys.argv[1:]
     if role == "receive":
-        signal.signal(signal.SIGTERM, stop)
         receive(where, int(port_text))
     else:
         send(where, int(port_text), float(rest[0]), int(rest[1]))
