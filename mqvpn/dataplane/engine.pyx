@@ -3,7 +3,7 @@
 
 Its parts, in the order a packet meets them: `receive` (protection, frames), `ranges` and `recovery` (what was
 received and sent), `inner` (IP packets and sessions), `flow` (the queue), `schedule` (which path), `transmit` and
-`burst`, `reinject`, `timers`; `table` finds connections and keeps events; `state.pxd` shows all structures.
+`burst`, `reinject`, `timers`, `tidy`; `table` finds connections and keeps events; `state.pxd` shows all structures.
 This module is its face to Python: an Engine, its Connections, and events as tuples (engine.pyi).
 """
 from libc.stdlib cimport calloc, free

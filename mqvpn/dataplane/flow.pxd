@@ -54,7 +54,6 @@ cdef struct queue_t:
     uint32_t packets
     uint32_t large                  # of them, in large buffers
     uint32_t quantum                # see queue_pace()
-    double swept                    # when idle flows were last forgotten
     queue_t* following              # in the list of all queues
     queue_t** link                  # what points to this one there; NULL: it is not in it
 

@@ -14,4 +14,5 @@ cdef inline flow_t* flow_find(const queue_t* queue, uint64_t key) noexcept nogil
 
 cdef uint64_t flow_key(const uint8_t* p, uint32_t length) noexcept nogil
 cdef flow_t* flow_make(queue_t* queue, uint64_t key, double now) noexcept nogil
+cdef bint flows_shrink(queue_t* queue, double now) noexcept nogil
 cdef void flows_clear(queue_t* queue) noexcept nogil

@@ -13,7 +13,6 @@ cdef enum:
     FLOWS_MOST = 4096
 
 cdef double IDLE = 60.0             # a flow that sent nothing this long is forgotten
-cdef double SWEEP = 10.0
 
 
 cdef inline uint64_t mix(uint64_t h, uint64_t value) noexcept nogil:
@@ -61,7 +60,6 @@ cdef void sweep(queue_t* queue, double now) noexcept nogil:
     cdef flow_t** link
     cdef flow_t* flow
     cdef uint32_t i
-    queue.swept = now
     for i in range(queue.bucket_count):
         link = &queue.buckets[i]
         while link[0] != NULL:
@@ -78,8 +76,6 @@ cdef flow_t* flow_make(queue_t* queue, uint64_t key, double now) noexcept nogil:
     """A flow of this key, which has none yet; a full table makes flows share. NULL: no memory."""
     cdef flow_t* flow
     cdef uint32_t i
-    if queue.flow_count and now - queue.swept > SWEEP:
-        sweep(queue, now)
     if queue.flow_count >= queue.bucket_count and queue.bucket_count < BUCKETS_MOST:
         if not resize(queue, queue.bucket_count * 2 if queue.bucket_count else BUCKETS_FIRST):
             return NULL
@@ -100,6 +96,14 @@ cdef flow_t* flow_make(queue_t* queue, uint64_t key, double now) noexcept nogil:
     queue.buckets[i] = flow
     queue.flow_count += 1
     return flow
+
+
+cdef bint flows_shrink(queue_t* queue, double now) noexcept nogil:
+    """Forget flows that have been idle for long, and halve a table that is mostly empty; whether some is left."""
+    sweep(queue, now)
+    if queue.bucket_count > BUCKETS_FIRST and 4 * queue.flow_count <= queue.bucket_count:
+        resize(queue, queue.bucket_count // 2)
+    return queue.flow_count > 0 or queue.bucket_count > BUCKETS_FIRST
 
 
 cdef void flows_clear(queue_t* queue) noexcept nogil:

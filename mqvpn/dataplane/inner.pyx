@@ -14,6 +14,7 @@ from mqvpn.dataplane.packet cimport packet_free
 from mqvpn.dataplane.segment cimport segment_done, segment_length, segment_write
 from mqvpn.dataplane.state cimport *
 from mqvpn.dataplane.table cimport conn_ready, route_find
+from mqvpn.dataplane.tidy cimport tidy_later
 
 
 cdef struct addresses_t:
@@ -154,6 +155,7 @@ cdef bint packet_queue(core_t* core, conn_t* conn, packet_t* packet, double now)
     packet.arrived = now
     if queue_add(&conn.queue, packet, core.drops) != 0:
         return False
+    tidy_later(conn, now)
     conn_ready(core, conn)
     return True
 

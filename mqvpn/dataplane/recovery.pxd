@@ -72,6 +72,7 @@ ctypedef void (*token_f)(void* owner, uint32_t token, bint acked) noexcept nogil
 cdef int recovery_reset(recovery_t* r, uint32_t segment, uint64_t seed) noexcept nogil
 cdef void recovery_clear(recovery_t* r) noexcept nogil
 cdef void recovery_restart(recovery_t* r, uint32_t segment) noexcept nogil
+cdef bint recovery_shrink(recovery_t* r) noexcept nogil
 cdef bint recovery_takes(recovery_t* r) noexcept nogil
 cdef bint recovery_sent(recovery_t* r, uint16_t size, sent_kind kind, uint32_t token, double now) noexcept nogil
 cdef int recovery_acked(recovery_t* r, uint64_t low, uint64_t high, double now, token_f tell,

@@ -87,16 +87,13 @@ cdef void skip(recovery_t* r) noexcept nogil:
     r.skip_at = r.next + 1 + random(r) % r.skip_span
 
 
-cdef bint grow(recovery_t* r) noexcept nogil:
-    cdef uint32_t capacity = r.capacity * 2
-    cdef sent_t* ring
-    cdef uint64_t n
-    if capacity > RING_MOST:
-        return False
-    ring = <sent_t*>calloc(capacity, sizeof(sent_t))
+cdef bint resize(recovery_t* r, uint32_t capacity) noexcept nogil:
+    """Of the packets that are done with, the newest stay known. False: no memory, or too many."""
+    cdef uint32_t known = capacity if capacity < r.capacity else r.capacity
+    cdef uint64_t n = r.next - known if r.next > known else 0
+    cdef sent_t* ring = <sent_t*>calloc(capacity, sizeof(sent_t)) if capacity <= RING_MOST else NULL
     if ring == NULL:
         return False
-    n = r.base
     while n < r.next:
         ring[n & (capacity - 1)] = r.ring[n & (r.capacity - 1)]
         n += 1
@@ -106,16 +103,23 @@ cdef bint grow(recovery_t* r) noexcept nogil:
     return True
 
 
+cdef bint recovery_shrink(recovery_t* r) noexcept nogil:
+    """Halve a ring that is mostly unused; whether it is still larger than at first."""
+    if r.capacity > RING_FIRST and 4 * (r.next - r.base) <= r.capacity:
+        resize(r, r.capacity // 2)
+    return r.capacity > RING_FIRST
+
+
 cdef bint recovery_takes(recovery_t* r) noexcept nogil:
     """Whether one more IP packet can be on its way. Some numbers are left for probes, without which a silent path would
     never give any back."""
-    return r.next - r.base + 1 < r.capacity - r.capacity // SPARE or grow(r)
+    return r.next - r.base + 1 < r.capacity - r.capacity // SPARE or resize(r, 2 * r.capacity)
 
 
 cdef bint recovery_sent(recovery_t* r, uint16_t size, sent_kind kind, uint32_t token, double now) noexcept nogil:
     """Take a packet number, next - 1 afterwards, for a packet of size bytes; False: the ring can grow no more."""
     cdef sent_t* s
-    if r.next - r.base + 1 >= r.capacity and not grow(r):
+    if r.next - r.base + 1 >= r.capacity and not resize(r, 2 * r.capacity):
         return False
     if r.next == r.skip_at:
         skip(r)

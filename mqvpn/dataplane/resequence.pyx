@@ -6,23 +6,24 @@ HTTP datagrams of Context ID 2: `context 2 | flow (16 bit) | sequence number (32
 while several paths are there, as flow 0: they pass at once, in whatever order they come, but only once each, so that
 packets may be sent twice (reinject.pyx, the scheduler `redundant`).
 
-A spread flow's number leads to the lane of its low bits; its sender lets no two flows use a lane at a time. A lane
-holds what came too early. A gap is given up when every path in use has delivered a later number (each path keeps its
-order, so the missing packet is lost), or when our patience ends. Packets that come after their gap was given up still
-pass. Memory is bounded by LANES, WINDOW and HELD_BYTES (held.pyx); what finds no room passes out of order. Of the list
-that is written to the TUN at once, half is for packets that waited: the other half takes all that one turn reads. The
-flows of stamps.pyx use the same lanes.
+Each flow has a lane (lanes.pyx), which holds what came too early. A gap is given up when every path in use has
+delivered a later number (each path keeps its order, so the missing packet is lost), or when our patience ends. Packets
+that come after their gap was given up still pass. Memory is bounded by LANES, WINDOW and HELD_BYTES (held.pyx); what
+finds no room passes out of order. Of the list that is written to the TUN at once, half is for packets that waited: the
+other half takes all that one turn reads. The flows of stamps.pyx use the same lanes.
 """
 from collections import namedtuple
 
-from libc.stdint cimport int16_t, int32_t, int64_t
-from libc.stdlib cimport calloc, free, malloc
+from libc.stdint cimport int32_t, int64_t
+from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 from mqvpn.dataplane.headers cimport load16, load32
-from mqvpn.dataplane.held cimport held_free, held_new, memory_of
+from mqvpn.dataplane.held cimport held_new, memory_of
 from mqvpn.dataplane.inner cimport packet_allowed, packet_deliver
+from mqvpn.dataplane.lanes cimport WINDOW, lane_of, lanes_clear, lanes_shrink
 from mqvpn.dataplane.packet cimport packet_t
 from mqvpn.dataplane.state cimport DROP_DUPLICATE, DROP_TOO_SHORT, LANES, WAITS, lane_t, order_t
+from mqvpn.dataplane.tidy cimport tidy_later
 
 cdef enum:
     PASSED = 65536                  # numbers of flows that are not spread, within which one is known to be a duplicate
@@ -31,84 +32,10 @@ OrderStats = namedtuple("OrderStats", (
     "numbered waited waiting late duplicates no_room discarded filled lost expired overrun demoted longest waits"))
 
 cdef double WAIT_LEAST = 0.010      # how long a gap is waited for: the paths' RTTs may differ by this and more
-cdef double WAIT_MOST = 0.200
 cdef double LAG_MARGIN = 1.25
 cdef double LAG_KEPT = 10.0         # what was learnt of late packets is believed so long
 cdef double IN_USE = 0.250          # a path that delivered no numbered packet for so long no longer counts
-cdef double IDLE = 10.0             # a lane that was not used for so long may be taken over
-cdef double YOUNG = 5.0             # so long a lane's new flow is known as such: at most LANES begin in a second
-
-
-cdef bint lanes_make(conn_t* conn) noexcept nogil:
-    """Have the lanes, none of which is a flow's yet. False: no memory."""
-    if conn.lanes == NULL:
-        conn.lanes = <lane_t*>calloc(LANES, sizeof(lane_t))
-    return conn.lanes != NULL
-
-
-cdef bint lane_begin(conn_t* conn, lane_t* lane, uint64_t flow, uint64_t expected) noexcept nogil:
-    """Give the lane to a flow whose next number that is; what it holds of another's is lost. False: no memory."""
-    cdef packet_t** ring = lane.ring
-    cdef uint64_t* seen = lane.seen
-    if ring == NULL or lane.held:   # else the ring is empty: flows that take each other's lane in turn cost little
-        lane_clear(conn, lane)
-        ring = <packet_t**>calloc(WINDOW, sizeof(packet_t*))
-        seen = <uint64_t*>malloc(WINDOW // 8)
-        if ring == NULL or seen == NULL:
-            free(ring)
-            free(seen)
-            return False
-    memset(lane, 0, sizeof(lane_t))
-    memset(seen, 0, WINDOW // 8)
-    lane.ring, lane.seen = ring, seen
-    lane.flow = flow
-    lane.expected = lane.end = expected
-    lane.window, lane.most = WINDOW, WAIT_MOST
-    return True
-
-
-cdef lane_t* lane_of(conn_t* conn, uint16_t flow, uint32_t sequence, double now) noexcept nogil:
-    """The lane of a spread flow, made or taken over if need be; NULL: no memory, or another flow has it by now."""
-    cdef lane_t* lane
-    cdef uint16_t former
-    if not lanes_make(conn):
-        conn.order.no_room += 1
-        return NULL
-    lane = &conn.lanes[flow % LANES]
-    if lane.ring != NULL and lane.flow == flow:
-        return lane
-    if is_former(lane, flow, now):
-        conn.order.late += 1
-        return NULL
-    former = <uint16_t>lane.flow
-    # Flows begin at 0; one that we meet late begins where we meet it.
-    if not lane_begin(conn, lane, flow, (<uint64_t>1 << 32) + (sequence if sequence >= WINDOW else 0)):
-        conn.order.no_room += 1
-        return NULL
-    lane.former, lane.begun_at = former, now
-    return lane
-
-
-cdef bint is_former(const lane_t* lane, uint16_t flow, double now) noexcept nogil:
-    """Whether that flow had the lane before the one that has it. Of numbers that began within YOUNG the order is known;
-    the former one may have begun long before."""
-    if lane.ring == NULL or now - lane.begun_at > YOUNG:
-        return False
-    return flow == lane.former or <int16_t>(flow - <uint16_t>lane.flow) < 0
-
-
-cdef void lane_clear(conn_t* conn, lane_t* lane) noexcept nogil:
-    cdef uint32_t i
-    if lane.held:
-        for i in range(WINDOW):
-            if lane.ring[i] != NULL:
-                conn.held_bytes -= memory_of(lane.ring[i].length)
-                held_free(lane.ring[i])
-    conn.held -= lane.held
-    conn.order.discarded += lane.held
-    free(lane.ring)
-    free(lane.seen)
-    memset(lane, 0, sizeof(lane_t))
+cdef double FORGOTTEN = 10.0        # seconds without numbered packets after which none can come twice
 
 
 cdef inline bint was_seen(const lane_t* lane, uint64_t number) noexcept nogil:
@@ -302,6 +229,7 @@ cdef void spread_received(core_t* core, conn_t* conn, int slot, const uint8_t* d
         return
     conn.numbered_at[slot] = now
     conn.order.numbered += 1
+    tidy_later(conn, now)
     if load16(data) == 0:
         if passes(conn, sequence):
             packet_deliver(core, conn, data + SPREAD_BYTES, length - SPREAD_BYTES, sink)
@@ -360,30 +288,36 @@ cdef double spread_deadline(const conn_t* conn) noexcept nogil:
 
 
 cdef void spread_timeout(core_t* core, conn_t* conn, sink_t* sink, double now) noexcept nogil:
-    """Give up the gaps that are due, and forget lanes that nobody uses."""
+    """Give up the gaps that are due."""
     cdef int i
     if conn.lanes == NULL:
         return
     for i in range(LANES):
         if conn.lanes[i].waiting != 0.0 and conn.lanes[i].waiting <= now:
             advance(core, conn, &conn.lanes[i], sink, now)
-        elif conn.lanes[i].ring != NULL and now - conn.lanes[i].used_at > IDLE:
-            lane_clear(conn, &conn.lanes[i])
+
+
+cdef bint spread_shrink(conn_t* conn, double now) noexcept nogil:
+    """Give back what flows that use several paths no longer need; whether some is left."""
+    cdef bint left = lanes_shrink(conn, now)
+    cdef int i
+    if conn.passed == NULL:
+        return left
+    for i in range(PATHS):
+        if now - conn.numbered_at[i] < FORGOTTEN:
+            return True
+    free(conn.passed)
+    conn.passed = NULL
+    return left
 
 
 cdef void spread_clear(conn_t* conn) noexcept nogil:
     """Forget what the connection knows of flows that use several paths."""
-    cdef int i
     free(conn.stamps)
     conn.stamps = NULL
     free(conn.passed)
     conn.passed = NULL
-    if conn.lanes == NULL:
-        return
-    for i in range(LANES):
-        lane_clear(conn, &conn.lanes[i])
-    free(conn.lanes)
-    conn.lanes = NULL
+    lanes_clear(conn)
 
 
 cdef object order_figures(const conn_t* conn):

@@ -20,8 +20,10 @@ from mqvpn.dataplane.flow cimport NEVER, STAMPED
 from mqvpn.dataplane.flowtable cimport flow_key
 from mqvpn.dataplane.headers cimport PROTOCOL_UDP, headers_read, headers_t, load16, load32
 from mqvpn.dataplane.inner cimport packet_allowed, packet_deliver
-from mqvpn.dataplane.resequence cimport WINDOW, lane_begin, lane_take, lanes_make
+from mqvpn.dataplane.lanes cimport WINDOW, lane_begin, lanes_make
+from mqvpn.dataplane.resequence cimport lane_take
 from mqvpn.dataplane.state cimport DROP_TOO_SHORT, LANES, RULES, lane_t, rule_t, rules_t
+from mqvpn.dataplane.tidy cimport tidy_later
 
 cdef enum:
     PROBES = 8                      # lanes that a flow may be in
@@ -124,6 +126,7 @@ cdef void stamp_received(core_t* core, conn_t* conn, int slot, const uint8_t* da
         return
     conn.numbered_at[slot] = now
     conn.order.numbered += 1
+    tidy_later(conn, now)
     number = FIRST + (<uint64_t>load16(data + 2) << 32 | load32(data + 4))
     flow = flow_key(packet, length)
     lane = find(conn, flow, now) if lanes_make(conn) else NULL

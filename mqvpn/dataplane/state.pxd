@@ -226,6 +226,7 @@ cdef struct conn_t:
     uint32_t history_size           # bytes, a power of two
     uint64_t history_begin          # positions that are filled
     uint64_t history_end
+    uint64_t history_seen           # where it ended when memory was last looked at
     double history_used             # when a packet was added last
     bint again                      # some path has packets to be sent again
     lane_t* lanes                   # NULL until one is needed
@@ -239,6 +240,7 @@ cdef struct conn_t:
     uint64_t passed_end             # one behind the newest
     bint ready                      # in the list of those to be served
     conn_t* ready_next
+    double tidy_at                  # when to look for memory that can be given back; 0.0: none was taken (tidy.pyx)
     uint64_t ip_sent, ip_sent_bytes, ip_received, ip_received_bytes
     limit_t limit                   # of events that its packets cause: its peer's flood costs no other one's events
     uint8_t* reset_tokens           # 16 bytes each

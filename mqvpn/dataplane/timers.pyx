@@ -12,14 +12,14 @@ from mqvpn.dataplane.deadlines cimport deadline_of
 from mqvpn.dataplane.ecn cimport ecn_silent
 from mqvpn.dataplane.events cimport event_finish, event_new, event_token, owner_t
 from mqvpn.dataplane.recovery cimport recovery_detect, recovery_give_up, recovery_oldest, recovery_pto
-from mqvpn.dataplane.reinject cimport kept_clear, reinject_begin
+from mqvpn.dataplane.reinject cimport reinject_begin
 from mqvpn.dataplane.resequence cimport spread_deadline, spread_timeout
 from mqvpn.dataplane.state cimport *
 from mqvpn.dataplane.table cimport conn_ready
+from mqvpn.dataplane.tidy cimport conn_tidy
 
 cdef double PROBE_MOST = 0.5        # seconds between probes of a suspect path
 cdef double LATE = 0.005            # seconds after its deadline at which a wake-up counts as late
-cdef double HISTORY_IDLE = 5.0      # seconds without packets after which their copies are forgotten
 cdef uint32_t PROBES = 2            # RFC 9002, section 6.2.4: "up to two full-sized datagrams"
 
 
@@ -77,6 +77,7 @@ cdef double conn_deadline(conn_t* conn, double now) noexcept nogil:
             sooner(&deadline, path.sent.last_eliciting + conn.keep_alive)
         if (conn.queue.first != NULL or conn.again) and path.usable and path.sent.cc.pace > now:
             sooner(&deadline, path.sent.cc.pace)
+    sooner(&deadline, conn.tidy_at)
     sooner(&deadline, spread_deadline(conn))
     if conn.queue.first != NULL:
         sooner(&deadline, conn.decide_at)
@@ -143,8 +144,8 @@ cdef void conn_timeout(core_t* core, conn_t* conn, sink_t* sink, double now) noe
         if conn.paths[i] != NULL and conn.paths[i].opened and not conn.paths[i].abandoned:
             path_timeout(&due, conn.paths[i], late, now)
     spread_timeout(core, conn, sink, now)
-    if conn.history != NULL and now - conn.history_used > HISTORY_IDLE:
-        kept_clear(core, conn)
+    if conn.tidy_at != 0.0 and conn.tidy_at <= now:
+        conn_tidy(core, conn, now)
     conn_ready(core, conn)
 
 

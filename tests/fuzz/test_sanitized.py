@@ -22,7 +22,7 @@ assert "libasan" in open("/proc/self/maps").read()
 """
 TARGETS = {"frames": 400, "super-packets": 1500, "server-after": 15, "client-after": 15}  # and how many inputs
 # What is not of the data plane's logic (drawing random packets by the thousand, measuring) is left out here.
-LONG = "speed or wlb or minrtt or batches_are_written or 64_segments or equal_the_twins or give_back_what"
+LONG = "speed or test_memory or wlb or minrtt or batches_are_written or 64_segments or equal_the_twins or give_back"
 
 
 @cache
