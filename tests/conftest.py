@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.lab.machine import CannotBoot, Machine, boot, join, missing_for_machines
 from tests.lab.net import Net
@@ -20,6 +21,10 @@ TOOLS = ("ip", "nft", "ping", "ss", "sysctl", "iperf3", "cc")
 
 RERUNS = 2  # of a test that failed while the hypervisor kept much of the processors
 stolen = Stolen()
+
+# How long an example takes says nothing where other suites run beside this one.
+settings.register_profile("loaded", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("loaded")
 
 
 def missing_for_netns() -> str | None:
@@ -41,11 +46,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def rerun_when_stolen(items: Sequence[pytest.Item], much: Callable[[], bool]) -> None:
-    """Tests with real traffic expect something of its pace: those that failed while `much` was stolen from this
-    machine run again. All other failures count the first time."""
+    """Tests that wait for a thread, a program or packets expect something of its pace: those that failed while `much`
+    was stolen from this machine run again. All other failures count the first time."""
     for item in items:
-        if any(item.get_closest_marker(marker) for marker in ("netns", "machine")):
-            item.add_marker(pytest.mark.flaky(reruns=RERUNS, condition=much))
+        item.add_marker(pytest.mark.flaky(reruns=RERUNS, condition=much))
 
 
 def pytest_sessionstart() -> None:

@@ -61,7 +61,7 @@ ANYTHING = (INI | JSON | st.text().map("{{{}".format)).map(lambda text: text.enc
 
 
 @given(ANYTHING, st.sampled_from([None, "client", "server"]))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=300)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
 def test_settings_or_an_error(tmp_path: Path, content: bytes, mode: str | None) -> None:
     file = tmp_path / "c"
     file.write_bytes(content)

@@ -13,6 +13,8 @@ import pytest
 from mqvpn.daemon import accepting
 from mqvpn.daemon.accepting import Acceptor
 
+PAUSE = 0.5  # seconds
+
 
 def accept_behind(*codes: int, monkeypatch: pytest.MonkeyPatch) -> float:
     """Seconds until a connection is accepted before which accept(2) fails with these errnos."""
@@ -40,13 +42,13 @@ def accept_behind(*codes: int, monkeypatch: pytest.MonkeyPatch) -> float:
 
 @pytest.fixture(autouse=True)
 def _pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(accepting, "PAUSE", 0.3)
+    monkeypatch.setattr(accepting, "PAUSE", PAUSE)
 
 
 def test_a_connection_that_is_gone_delays_no_other(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert accept_behind(errno.ECONNABORTED, errno.EPROTO, monkeypatch=monkeypatch) < 0.2
+    assert accept_behind(errno.ECONNABORTED, errno.EPROTO, monkeypatch=monkeypatch) < PAUSE
     assert caplog.text == ""
 
 
@@ -54,5 +56,5 @@ def test_a_connection_that_is_gone_delays_no_other(
 def test_without_descriptors_connections_wait_and_one_line_says_so(
     code: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert accept_behind(code, code, monkeypatch=monkeypatch) >= 0.6
+    assert accept_behind(code, code, monkeypatch=monkeypatch) >= 2 * PAUSE
     assert caplog.messages == [f"door: {os.strerror(code)}: connections have to wait"]

@@ -233,15 +233,15 @@ def test_a_slow_reader_loses_its_connection_and_stalls_nobody() -> None:
         began = time.monotonic()
         for _ in range(10):
             assert await exchange(connect(path), request("Echo")) == [{"parameters": {}}]
-        assert time.monotonic() - began < 0.5
-        await asyncio.sleep(0.8)
+        assert time.monotonic() - began < 1.5
+        await asyncio.sleep(2)
         slow.settimeout(0)
         received = 0
         while part := slow.recv(1 << 20):  # BlockingIOError: the connection would still be open
             received += len(part)
         assert received < 4_000_000
 
-    serving(talk, admins=Limits(connections=20, calls=100, answer=0.5))
+    serving(talk, admins=Limits(connections=20, calls=100, answer=1.5))
 
 
 def test_a_flood_leaves_the_loop_its_turns() -> None:
@@ -252,13 +252,13 @@ def test_a_flood_leaves_the_loop_its_turns() -> None:
         flood.settimeout(0)
         loop = asyncio.get_running_loop()
         calls = asyncio.ensure_future(loop.sock_sendall(flood, request("Echo") * 20_000))
-        began, longest, before = time.monotonic(), 0.0, time.monotonic()
+        began, turns = time.monotonic(), 0
         while time.monotonic() - began < 1:
             await asyncio.sleep(0.001)
-            longest, before = max(longest, time.monotonic() - before), time.monotonic()
-        assert longest < 0.2
+            turns += 1
+        assert turns > 20
         answered = (await loop.sock_recv(flood, 1 << 20)).count(b"\n")
-        assert answered <= 130
+        assert answered <= 100 * (time.monotonic() - began) + 10 + 20
         calls.cancel()
         flood.close()
 

@@ -11,6 +11,7 @@ import pytest
 from mqvpn.daemon import later as module
 from mqvpn.daemon.later import Later
 from mqvpn.system.errors import OperationFailed, is_exhaustion, refused
+from tests.fakes.timeless import run
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +53,7 @@ def test_it_is_done_later_in_order_and_the_newest_of_each(caplog: pytest.LogCapt
         machine.later("dns", machine.change("dns at once"))
         return machine
 
-    assert asyncio.run(body()).done == ["second address", "dns", "dns at once"]
+    assert run(body()).done == ["second address", "dns", "dns at once"]
     assert caplog.text.count("address has to wait for a free file descriptor: change first address: Too many") == 1
     assert caplog.text.count("there are file descriptors again") == 1
     assert len(caplog.records) == 2
@@ -69,7 +70,7 @@ def test_another_failure_is_raised_or_told_if_it_comes_later() -> None:
             machine.later("address", machine.change("address", errno.EPERM))
         return machine
 
-    machine = asyncio.run(body())
+    machine = run(body())
     assert [str(error).split(";")[0] for error in machine.failures] == ["change address: Operation not permitted"]
     assert machine.done == ["dns"]
 
@@ -83,7 +84,7 @@ def test_closed_it_does_nothing_more() -> None:
         await asyncio.sleep(0.05)
         return machine
 
-    assert asyncio.run(body()).done == []
+    assert run(body()).done == []
 
 
 def test_exhaustion_is_known_wherever_it_came_to_light() -> None:

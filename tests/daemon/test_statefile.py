@@ -14,6 +14,7 @@ import pytest
 from mqvpn.daemon import statefile
 from mqvpn.daemon.statefile import MAX_SIZE, StateFile, replace
 from mqvpn.system.errors import OperationFailed
+from tests.fakes.timeless import run
 from tests.lab.child import in_child
 from tests.lab.descriptors import without_descriptors
 
@@ -37,14 +38,14 @@ async def written(path: Path, *values: Any) -> list[Any]:
 
 def test_the_first_change_is_written_at_once_and_the_last_one_at_the_end(tmp_path: Path) -> None:
     path = tmp_path / "state.json"
-    assert asyncio.run(written(path, ["ä"], 2, 3)) == [["ä"], ["ä"], ["ä"], 3]
+    assert run(written(path, ["ä"], 2, 3)) == [["ä"], ["ä"], ["ä"], 3]
     assert path.stat().st_mode & 0o777 == 0o600
     assert os.listdir(tmp_path) == ["state.json"]
 
 
 def test_changes_are_written_while_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(statefile, "INTERVAL", 0.05)
-    assert asyncio.run(written(tmp_path / "state.json", 1, 2)) == [1, 2, 2]
+    assert run(written(tmp_path / "state.json", 1, 2)) == [1, 2, 2]
 
 
 def test_no_file_is_nothing_to_speak_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -76,7 +77,7 @@ def test_what_cannot_be_written_is_said_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(statefile, "INTERVAL", 0.01)
-    assert asyncio.run(written(tmp_path / "missing" / "state.json", 1, 2)) == [None, None, None]
+    assert run(written(tmp_path / "missing" / "state.json", 1, 2)) == [None, None, None]
     assert caplog.text.count("No such file or directory") == 1
 
 
@@ -87,7 +88,7 @@ def test_without_a_directory_nothing_is_kept() -> None:
         await file.close()
         return file.load()
 
-    assert asyncio.run(story()) is None
+    assert run(story()) is None
 
 
 def test_what_a_killed_writer_left_is_replaced(tmp_path: Path) -> None:
@@ -104,9 +105,9 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
         raise OSError(28, "No space left on device")
 
     path = tmp_path / "state.json"
-    asyncio.run(written(path, [1]))
+    run(written(path, [1]))
     monkeypatch.setattr(os, "fsync", no_space)
-    assert asyncio.run(written(path, [2])) == [[1], [1]]
+    assert run(written(path, [2])) == [[1], [1]]
     assert json.loads(path.read_text()) == [1]
 
 
@@ -127,8 +128,8 @@ def test_what_could_not_be_written_is_when_that_is_possible_again(
         await file.close()
         return found, load(folder / "state.json")
 
-    assert asyncio.run(body(wait=0.2)) == (1, 1)
-    assert asyncio.run(body(wait=0.0)) == (None, 1)
+    assert run(body(wait=0.2)) == (1, 1)
+    assert run(body(wait=0.0)) == (None, 1)
 
 
 def test_without_a_descriptor_nothing_is_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,4 +153,4 @@ def test_without_a_descriptor_nothing_is_forgotten(tmp_path: Path, monkeypatch: 
         await file.close()
         return found
 
-    assert in_child(lambda: None, lambda: asyncio.run(body())) == 2
+    assert in_child(lambda: None, lambda: run(body())) == 2

@@ -23,7 +23,7 @@ def is_in_order(heap: list[tuple[float, int]]) -> bool:
 
 
 @given(OPERATIONS, st.integers(1, MOST))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_the_first_is_that_of_a_scan(operations: list[tuple[int, float]], room: int) -> None:
     deadlines, model = Deadlines(room), dict.fromkeys(range(MOST), 0.0)
     for number, at in operations:
@@ -65,7 +65,7 @@ def wake(engine: Engine, now: float) -> Counter[int]:
 
 
 @given(st.integers(0, 2**32), st.integers(2, 30))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_many_connections_of_one_engine_wake_as_each_would_alone(seed: int, count: int) -> None:
     chance, now = random.Random(seed), 1.0
     together = Engine(is_server=True, seed=1)

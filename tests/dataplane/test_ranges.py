@@ -10,7 +10,7 @@ REMEMBERED, TOLD = 64, 32  # ranges of received numbers
 
 
 @given(st.lists(st.integers(0, 300).map(lambda n: n * n // 40 + 1000), max_size=200), st.integers(1, 40))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_acked_ranges_are_those_of_a_set(numbers: list[int], batch: int) -> None:
     end = Scripted()
     model: set[int] = set()

@@ -127,7 +127,7 @@ def arrive(pair: Pair, sequence: int, flow: int = 7, path: int = 0, first: int =
     pair.run(0.0)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.integers(0, 40), max_size=60))
 def test_every_number_once_and_none_is_kept_back(sent: list[int]) -> None:
     arrived, drops = sequenced(sent)
@@ -135,7 +135,7 @@ def test_every_number_once_and_none_is_kept_back(sent: list[int]) -> None:
     assert drops[Drop.DUPLICATE] == len(sent) - len(set(sent))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.permutations(range(12)))
 def test_any_order_within_patience_comes_out_sorted(sent: list[int]) -> None:
     pair = spread_pair([Link(delay=0.0), Link(delay=0.0)])

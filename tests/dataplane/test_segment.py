@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mqvpn.dataplane.packet import PacketBatch
@@ -36,7 +36,6 @@ def super_packets(draw: st.DrawFn) -> bytes:
 
 
 @given(super_packets(), st.integers(1, 3000))
-@settings(deadline=None)  # one byte a segment is much work, and the machine may have other
 def test_segments_equal_the_twins(packet: bytes, gso_size: int) -> None:
     assert cut(packet, gso_size) == oracle.split(packet, gso_size)
 

@@ -46,7 +46,7 @@ def still_pair(rules: tuple = ALL) -> Pair:
     return stamped_pair([Link(delay=0.0), Link(delay=0.0)], rules)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.integers(0, 40), min_size=1, max_size=60))
 def test_every_number_once_and_none_is_kept_back(sent: list[int]) -> None:
     pair = still_pair()
@@ -57,7 +57,7 @@ def test_every_number_once_and_none_is_kept_back(sent: list[int]) -> None:
     assert pair.server.engine.drops()[Drop.DUPLICATE] == len(sent) - len(set(sent))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.permutations(range(1, 14)))
 def test_any_order_within_patience_comes_out_sorted(sent: list[int]) -> None:
     pair = stamped_pair([Link(delay=0.0)] * 2)

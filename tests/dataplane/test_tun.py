@@ -323,7 +323,7 @@ def batch_of(runs: list[dict[str, int]], order: list[int]) -> list[bytes]:
 
 
 @given(st.lists(FACTS, min_size=1, max_size=8), st.lists(st.integers(0, 7), max_size=30), st.booleans())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_batches_are_written_as_the_twin_does(runs: list[dict[str, int]], order: list[int], uso: bool) -> None:
     packets = batch_of(runs, order)
     device = Device(uso=uso)

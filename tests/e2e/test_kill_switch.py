@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -33,6 +34,7 @@ for n in itertools.count():
         for port in (53, 4433, 1024 + n % 60000):
             try: udp.sendto(b"x", (where, port))
             except OSError: pass
+    if n == 0: print("ready", flush=True)
     time.sleep(0.002)
 """
 
@@ -40,12 +42,14 @@ for n in itertools.count():
 @contextlib.contextmanager
 def chatter(namespace: Namespace) -> Iterator[None]:
     """A program that sends all the time: to the world and to its neighbours, in both families."""
-    process = namespace.popen(sys.executable, "-S", "-c", CHATTER)
+    process = namespace.popen(sys.executable, "-S", "-c", CHATTER, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
     try:
+        assert process.stdout.readline() == "ready\n"
         yield
     finally:
         process.kill()
-        process.wait()
+        process.communicate()
 
 
 def blocked(site: Site) -> bool:
@@ -76,7 +80,7 @@ def test_nothing_leaks_from_start_to_stop(net: Net, routes: str) -> None:
             server.process.wait()
             if routes == "true":
                 site.client.run("nft", "flush", "ruleset")
-                wait_for("the block is back", lambda: blocked(site), timeout=1)
+                wait_for("the block is back", lambda: blocked(site))
             client.process.kill()
             client.process.wait()
             time.sleep(0.5)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import time
+from functools import partial
 
 import pytest
 
-from tests.lab.net import Net
+from tests.lab.net import Net, wait_for
 from tests.lab.site import SERVER_ADDRESSES, SERVER_ADDRESSES_6, build_site
 from tests.lab.traffic import Stream, ping
 from tests.lab.tunnel import INNER, PORT, client_daemon, server_daemon, tunnel
@@ -17,6 +18,7 @@ pytestmark = pytest.mark.netns
 ADDRESSES = [SERVER_ADDRESSES[1], f"[{SERVER_ADDRESSES_6[1]}]"]
 
 
+@pytest.mark.pace
 @pytest.mark.parametrize("address", ADDRESSES, ids=["IPv4", "IPv6"])
 def test_both_paths_work_with_strict_rp_filter(address: str) -> None:
     with Net(strict_rp_filter=True) as net:
@@ -33,7 +35,9 @@ def test_both_paths_work_with_strict_rp_filter(address: str) -> None:
 def test_a_server_that_has_a_link_local_address_alone(net: Net) -> None:
     """Its zone says by which of the interfaces it is reached, and no other is tried."""
     site = build_site(net, [None, None])
-    [address] = re.findall(r"inet6 (fe80::\S+)/", site.server.ip("-6", "addr", "show", "dev", "dn1", "scope", "link"))
+    shown = partial(site.server.ip, "-6", "addr", "show", "dev", "dn1", "scope", "link")
+    wait_for("a link-local address", lambda: "fe80::" in shown())
+    [address] = re.findall(r"inet6 (fe80::\S+)/", shown())
     changes = {"Server": {"Address": f"[{address}%up1]:{PORT}", "Insecure": "true"}}
     with server_daemon(site), client_daemon(site, changes) as client:
         client.wait_for("an echo", lambda: ping(site.client, INNER, count=1).received == 1)

@@ -71,7 +71,7 @@ def test_stops_at_once_while_nobody_answers(net: Net) -> None:
     client.wait_for("an attempt", lambda: client.stats().get("state") == "connecting")
     started = time.monotonic()
     assert client.stop() == 0
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 5
     assert difference(before, snapshot(site.client.name)) == []
 
 

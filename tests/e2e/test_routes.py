@@ -63,8 +63,7 @@ def test_a_list_of_routes_and_its_reload(net: Net) -> None:
         assert ping(site.client, OTHER, count=1).received == 1
         config.write_text(config.read_text().replace("Table = 77", "Table = main"))
         client.process.send_signal(signal.SIGHUP)
-        time.sleep(0.5)
-        assert "not reloaded" in client.log.read_text()
+        client.wait_for("a refusal", lambda: "not reloaded" in client.log.read_text())
         assert way(site.client, FAR) == "mqc0"
         assert client.stop() == 0
     assert difference(before, snapshot(site.client.name)) == []

@@ -67,7 +67,7 @@ def test_a_server_that_completes_the_handshake_and_says_nothing_costs_seconds(ne
         stop(process)
         print(f"up by the second server after {took:.1f} s, with the start of the program")
         assert f"{silent}: no answer to the tunnel request; the next server is {GOOD}" in client.log.read_text()
-        assert 3 < took < 7
+        assert 3 < took < 14  # it is waited for as long as six handshakes take, 3 s at least
 
 
 def status_of(client: Daemon) -> str:

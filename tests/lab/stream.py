@@ -3,7 +3,7 @@
 Runs as a program inside a namespace (standard library only, so it starts quickly):
 
     stream.py receive ADDRESS PORT           prints "ready", then on SIGTERM the arrivals as JSON
-    stream.py send ADDRESS PORT INTERVAL SIZE    sends until SIGTERM, then prints the number sent
+    stream.py send ADDRESS PORT INTERVAL SIZE    prints "ready", sends until SIGTERM, then prints the number sent
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ def send(address: str, port: int, interval: float, size: int) -> None:
     due = time.monotonic()
     stopped = threading.Event()  # an exception could come between a packet and its number
     signal.signal(signal.SIGTERM, lambda *_: stopped.set())
+    print("ready", flush=True)
     with open_socket(address) as sock:
         while not stopped.is_set():
             with contextlib.suppress(OSError):

@@ -24,6 +24,7 @@ def joined(net: Net, shape: Shape) -> tuple[Namespace, Namespace, Emulator]:
     return a, b, emulator
 
 
+@pytest.mark.pace
 @pytest.mark.netns
 def test_delay(net: Net) -> None:
     a, _, _ = joined(net, Shape(rate=100, delay=15))
@@ -32,6 +33,7 @@ def test_delay(net: Net) -> None:
     assert answer.median_ms < 32
 
 
+@pytest.mark.pace
 @pytest.mark.netns
 def test_rate(net: Net) -> None:
     a, b, _ = joined(net, Shape(rate=50, delay=5))
@@ -63,6 +65,7 @@ def test_reordering(net: Net) -> None:
     assert stream.result.lost == 0
 
 
+@pytest.mark.pace
 @pytest.mark.netns
 def test_blackhole_is_silent_and_ends(net: Net) -> None:
     a, b, emulator = joined(net, Shape(delay=1))
@@ -93,6 +96,7 @@ def test_wrong_parameter_is_refused(net: Net, parameters: dict[str, float]) -> N
         emulator.set("wire", **parameters)
 
 
+@pytest.mark.pace
 @pytest.mark.netns
 def test_one_direction(net: Net) -> None:
     a, _, emulator = joined(net, Shape())

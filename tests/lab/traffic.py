@@ -183,11 +183,15 @@ class Stream:
         program = (sys.executable, "-S", str(Path(__file__).with_name("stream.py")))
         pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "text": True}
         self._in = self._receiver.popen(*program, "receive", *self._where, **pipes)
-        assert self._in.stdout is not None
-        if self._in.stdout.readline() != "ready\n":
-            raise LabError(f"no UDP stream can be received at {self._where}")
+        self._is_ready(self._in)
         self._out = self._sender.popen(*program, "send", *self._where, *self._how, **pipes)
+        self._is_ready(self._out)
         return self
+
+    def _is_ready(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdout is not None
+        if process.stdout.readline() != "ready\n":
+            raise LabError(f"no UDP stream to {self._where}")
 
     def __exit__(self, *_: object) -> None:
         self._out.terminate()

@@ -40,7 +40,7 @@ def pair(machines: Pair) -> Iterator[Pair]:
         machine.run("rm", "-rf", f"/run/systemd/system/{unit}.service.d", f"/etc/systemd/system/{unit}.service.d")
         machine.run("systemctl", "daemon-reload")
     with contextlib.suppress(LabError):  # a unit of its own lifts the block
-        wait_for("all is undone", lambda: not any(namespace.unchanged.left() for namespace in watched), 5)
+        wait_for("all is undone", lambda: not any(namespace.unchanged.left() for namespace in watched), 20)
     for namespace in watched:
         assert namespace.unchanged.left() == [], f"left in {namespace.name}"
 

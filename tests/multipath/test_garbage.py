@@ -30,7 +30,7 @@ def is_unharmed(quic: MultipathConnection) -> bool:
     return quic.close_event is None or quic.close_event.reason_phrase != "internal error"
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(frames | st.binary(min_size=1, max_size=60), st.integers(0, 9), st.booleans())
 def test_frames(garbage: bytes, path_id: int, to_client: bool) -> None:
     pair = Pair()
@@ -43,7 +43,7 @@ def test_frames(garbage: bytes, path_id: int, to_client: bool) -> None:
     assert is_unharmed(quic)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.binary(max_size=300) | st.binary(max_size=60).map(lambda tail: INITIAL + tail) | st.just(HANDSHAKE),
     st.booleans(),

@@ -114,6 +114,5 @@ TestPaths = Paths.TestCase
 TestPaths.settings = settings(
     max_examples=25,
     stateful_step_count=20,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )

@@ -143,7 +143,7 @@ def renew() -> None:
 RECEIVE = """
 import socket, sys
 udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-udp.bind(("", 5353)); udp.settimeout(1); print("ready", flush=True)
+udp.bind(("", 5353)); udp.settimeout(float(sys.argv[1])); print("ready", flush=True)
 try: udp.recv(100); print("got")
 except TimeoutError: print("nothing")
 """
@@ -162,11 +162,11 @@ def test_answers_to_an_inner_address_must_come_by_the_tunnel(
     world.ip("route", "add", "10.77.0.5", "via", "203.0.113.1")
     addresses = (ip_address("10.77.0.5"),) if shut else ()
     inside(host, block.apply, Block(name="tun0", tun="tun0", mark=MARK, addresses=addresses))
-    listener = host.popen(sys.executable, "-c", RECEIVE, stdout=-1, text=True)
+    listener = host.popen(sys.executable, "-c", RECEIVE, "1" if shut else "9", stdout=-1, text=True)
     assert listener.stdout is not None
     assert listener.stdout.readline() == "ready\n"
     inside(world, send_to_inner)
-    assert listener.communicate(timeout=10)[0] == ("nothing\n" if shut else "got\n")
+    assert listener.communicate(timeout=20)[0] == ("nothing\n" if shut else "got\n")
 
 
 def send_to_inner() -> None:

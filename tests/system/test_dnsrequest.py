@@ -7,7 +7,7 @@ from ipaddress import ip_address
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mqvpn.system.dns import LinkDns
@@ -85,7 +85,6 @@ JSON = st.recursive(
 SAFE = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.:\n ")
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.sampled_from(sorted(GOOD)), JSON | st.sampled_from(["apply", "restore", "auto", ["::1"]])))
 def test_any_values_are_refused_or_harmless(fields: dict[str, Any]) -> None:
     try:
@@ -95,7 +94,6 @@ def test_any_values_are_refused_or_harmless(fields: dict[str, Any]) -> None:
     assert request.dns is None or set(request.dns.resolv_conf()) <= SAFE
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=100))
 def test_any_bytes(data: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011

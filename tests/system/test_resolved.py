@@ -133,7 +133,7 @@ def test_set_again_when_the_bus_was_killed_and_is_back(bus: PrivateBus) -> None:
         await until(lambda: "bus" in link.problem)
         await asyncio.sleep(0.6)  # some attempts fail meanwhile
         fake.links.clear()
-        bus.start()
+        await asyncio.to_thread(bus.start)
         # resolved does not come back by itself: it is waited for, not started.
         await until(lambda: link.problem == "systemd-resolved is not running")
         await fake.start()
@@ -147,8 +147,8 @@ def test_a_bus_that_hangs_is_given_up_and_tried_again(bus: PrivateBus) -> None:
     async def test(bus: PrivateBus, fake: FakeResolved, link: resolved.Link) -> None:
         bus.hang()
         link.refresh()
-        took = await until(lambda: link.problem != "", 5)
-        assert 2.5 < took < 4
+        took = await until(lambda: link.problem != "", 15)
+        assert 2.5 < took < 10
         fake.links.clear()
         bus.resume()
         await until(lambda: link.problem == "", 5)
@@ -161,7 +161,7 @@ def test_a_resolved_that_does_not_answer(bus: PrivateBus) -> None:
     async def test(bus: PrivateBus, fake: FakeResolved, link: resolved.Link) -> None:
         fake.silent = True
         link.refresh()
-        await until(lambda: "did not answer SetLinkDNS within 3 s" in link.problem, 5)
+        await until(lambda: "did not answer SetLinkDNS within 3 s" in link.problem, 15)
         fake.silent = False
         await until(lambda: link.problem == "", 5)
 
