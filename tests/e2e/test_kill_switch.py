@@ -62,6 +62,7 @@ def is_up(site: Site) -> bool:
     return inner_addresses(site.client, "mqc0") is not None and "1 received" in site.client.run(*echo, check=False)
 
 
+@pytest.mark.pace
 @pytest.mark.parametrize("routes", ["true", "false"])
 def test_nothing_leaks_from_start_to_stop(net: Net, routes: str) -> None:
     """A path fails, the server dies and comes back, the client is killed, the firewall is flushed (where our routes
@@ -80,7 +81,7 @@ def test_nothing_leaks_from_start_to_stop(net: Net, routes: str) -> None:
             server.process.wait()
             if routes == "true":
                 site.client.run("nft", "flush", "ruleset")
-                wait_for("the block is back", lambda: blocked(site))
+                wait_for("the block is back", lambda: blocked(site), timeout=1)
             client.process.kill()
             client.process.wait()
             time.sleep(0.5)

@@ -52,13 +52,14 @@ def test_addresses_are_translated_to_those_of_the_uplink_in_use(net: Net) -> Non
         wait_for("one by IPv6", lambda: answers(site.client, WORLD_6))
 
 
+@pytest.mark.pace
 def test_a_firewall_that_is_loaded_anew_and_addresses_that_are_deleted(net: Net) -> None:
     site = build_site(net, [None])
     world(net, site.server)
     with tunnel(site) as t:
         site.server.unchanged.but('"foreign"')
         site.server.run("nft", FOREIGN)
-        wait_for("masquerading is back", lambda: "mqvpn_mqs0" in site.server.run("nft", "list", "tables"))
+        wait_for("masquerading is back", lambda: "mqvpn_mqs0" in site.server.run("nft", "list", "tables"), timeout=2)
         wait_for("an echo from the world", lambda: answers(site.client, WORLD))
         assert "masquerading: somebody deleted it; it is back" in t.server.log.read_text()
         site.server.ip("addr", "flush", "dev", "mqs0", "scope", "global")

@@ -91,7 +91,7 @@ def test_a_lost_probe_is_sent_again() -> None:
     with server(negotiate, skip=1) as address:
         [outcome] = ask(address, timeout=5)
         assert outcome.rtt is not None
-        assert outcome.rtt < 5
+        assert outcome.rtt < 0.4  # since the second was sent
 
 
 @pytest.mark.parametrize("answer", [lambda _: b"", lambda data: data, lambda data: negotiate(data)[:-8]])

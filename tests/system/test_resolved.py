@@ -148,7 +148,7 @@ def test_a_bus_that_hangs_is_given_up_and_tried_again(bus: PrivateBus) -> None:
         bus.hang()
         link.refresh()
         took = await until(lambda: link.problem != "", 15)
-        assert 2.5 < took < 10
+        assert 2.5 < took < 4
         fake.links.clear()
         bus.resume()
         await until(lambda: link.problem == "", 5)
